@@ -1,0 +1,22 @@
+#include "base/file.h"
+
+#include <utility>
+
+namespace vhdxm {
+
+Result<void> read_exact_at(File& file, std::uint64_t offset, std::span<std::byte> out,
+                           const char* where) {
+  auto got = file.read_some_at(offset, out);
+  if (got.has_error()) return std::move(got).error().about(file.name());
+  if (*got != out.size()) {
+    return Error{.code = BaseErrc::kShortRead,
+                 .where = where,
+                 .offset = offset,
+                 .found = *got,
+                 .expected = out.size(),
+                 .subject = file.name()};
+  }
+  return {};
+}
+
+}  // namespace vhdxm

@@ -1,0 +1,62 @@
+// A file as the engine sees it: bytes at offsets, made durable on request.
+//
+// Forms: PosixFile (a real one), MemoryFile (tests, replayed logs) and, in the tests,
+// CrashFile, which records every write and flush and can show the file after a power loss.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+#include <string>
+
+#include "base/result.h"
+
+namespace vhdxm {
+
+/// Thread safety: every member may be called from any thread; overlapping writes race.
+class File {
+ public:
+  virtual ~File() = default;
+
+  /// Reads up to `out.size()` bytes at `offset`; fewer only where the file ends.
+  /// Errors: the system's.
+  virtual Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) = 0;
+
+  /// Writes all of `bytes` at `offset`, growing the file as needed. Not durable before sync().
+  virtual Result<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
+
+  /// Makes everything written before the call durable, the size included.
+  /// After a failure the file's content is unknown: the caller must give the file up.
+  virtual Result<void> sync() = 0;
+
+  /// Units: bytes.
+  virtual Result<std::uint64_t> size() = 0;
+
+  /// Grows (with zeros) or cuts the file.
+  virtual Result<void> resize(std::uint64_t size_bytes) = 0;
+
+  /// Reserves room for [offset, offset + length) and grows the file to hold it; the bytes read as
+  /// zero. Where the file system cannot reserve, only grows. Errors: ENOSPC before any data is
+  /// lost.
+  virtual Result<void> allocate(std::uint64_t offset, std::uint64_t length) = 0;
+
+  /// Makes [offset, offset + length) read as zero, giving the room back where that is possible.
+  virtual Result<void> punch_hole(std::uint64_t offset, std::uint64_t length) = 0;
+
+  /// The first run at or after `offset` that may hold data; empty (begin == end == file size) when
+  /// only a hole follows. A file system that knows no holes answers [offset, size).
+  struct DataRun {
+    std::uint64_t begin = 0;
+    std::uint64_t end = 0;
+  };
+  virtual Result<DataRun> next_data(std::uint64_t offset) = 0;
+
+  /// What a person calls this file: its path.
+  virtual const std::string& name() const = 0;
+};
+
+/// Reads exactly `out.size()` bytes. Errors: BaseErrc::kShortRead at `offset`, named `where`.
+Result<void> read_exact_at(File& file, std::uint64_t offset, std::span<std::byte> out,
+                           const char* where);
+
+}  // namespace vhdxm

@@ -1,0 +1,195 @@
+#include "base/posix_file.h"
+
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <array>
+#include <cerrno>
+#include <limits>
+#include <utility>
+
+#include "base/buffer_pool.h"
+
+namespace vhdxm {
+namespace {
+
+Error out_of_range(const char* where, std::uint64_t offset, const std::string& path) {
+  return Error{.code = BaseErrc::kOutOfRange, .where = where, .offset = offset, .subject = path};
+}
+
+bool fits_off_t(std::uint64_t offset, std::uint64_t length) {
+  constexpr std::uint64_t kMax = std::numeric_limits<off_t>::max();
+  return offset <= kMax && length <= kMax - offset;
+}
+
+std::int64_t nanoseconds(const timespec& time) {
+  return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, Options options) {
+  const int mode = options.access == Access::kReadWrite ? O_RDWR : O_RDONLY;
+  // O_NONBLOCK: opening a pipe by mistake must not hang; it means nothing for a regular file.
+  const int fd = ::open(path.c_str(), mode | O_CLOEXEC | O_NONBLOCK);
+  if (fd < 0) return errno_error("open").about(path);
+  struct stat status {};
+  if (::fstat(fd, &status) != 0 || !(S_ISREG(status.st_mode) || S_ISBLK(status.st_mode))) {
+    ::close(fd);
+    return Error{.code = BaseErrc::kInvalidArgument,
+                 .where = "neither a regular file nor a block device",
+                 .subject = path};
+  }
+  int direct_fd = -1;
+  if (options.direct) direct_fd = ::open(path.c_str(), mode | O_CLOEXEC | O_DIRECT);
+  return std::make_unique<PosixFile>(path, fd, direct_fd);
+}
+
+PosixFile::PosixFile(std::string path, int fd, int direct_fd)
+    : path_(std::move(path)), fd_(fd), direct_fd_(direct_fd) {}
+
+PosixFile::~PosixFile() {
+  ::close(fd_);
+  if (direct_fd_ >= 0) ::close(direct_fd_);
+}
+
+int PosixFile::fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const {
+  constexpr std::uint64_t kMask = BufferPool::kAlignment - 1;
+  if (direct_fd_ < 0 || length == 0) return fd_;
+  const auto address = reinterpret_cast<std::uintptr_t>(memory);
+  return ((offset | length | address) & kMask) == 0 ? direct_fd_ : fd_;
+}
+
+Result<std::size_t> PosixFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
+  if (!fits_off_t(offset, out.size())) return out_of_range("read", offset, path_);
+  const int fd = fd_for(offset, out.data(), out.size());
+  std::size_t done = 0;
+  while (done < out.size()) {
+    // After a short direct read the rest is unaligned: it goes through the cache.
+    const int from = done == 0 ? fd : fd_;
+    const ssize_t got =
+        ::pread(from, out.data() + done, out.size() - done, static_cast<off_t>(offset + done));
+    if (got < 0) {
+      if (errno == EINTR) continue;
+      return errno_error("read", offset + done).about(path_);
+    }
+    if (got == 0) break;
+    done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+Result<void> PosixFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
+  if (!fits_off_t(offset, bytes.size())) return out_of_range("write", offset, path_);
+  const int fd = fd_for(offset, bytes.data(), bytes.size());
+  std::size_t done = 0;
+  while (done < bytes.size()) {
+    const int to = done == 0 ? fd : fd_;
+    const ssize_t put =
+        ::pwrite(to, bytes.data() + done, bytes.size() - done, static_cast<off_t>(offset + done));
+    if (put < 0) {
+      if (errno == EINTR) continue;
+      return errno_error("write", offset + done).about(path_);
+    }
+    done += static_cast<std::size_t>(put);
+  }
+  return {};
+}
+
+Result<void> PosixFile::sync() {
+  if (::fdatasync(fd_) != 0) return errno_error("sync").about(path_);
+  return {};
+}
+
+Result<std::uint64_t> PosixFile::size() {
+  // lseek, not stat: a block device has its size there.
+  const off_t end = ::lseek(fd_, 0, SEEK_END);
+  if (end < 0) return errno_error("size").about(path_);
+  return static_cast<std::uint64_t>(end);
+}
+
+Result<void> PosixFile::resize(std::uint64_t size_bytes) {
+  if (!fits_off_t(size_bytes, 0)) return out_of_range("resize", size_bytes, path_);
+  if (::ftruncate(fd_, static_cast<off_t>(size_bytes)) != 0) {
+    return errno_error("resize", size_bytes).about(path_);
+  }
+  return {};
+}
+
+Result<void> PosixFile::allocate(std::uint64_t offset, std::uint64_t length) {
+  if (!fits_off_t(offset, length)) return out_of_range("allocate", offset, path_);
+  if (length == 0) return {};
+  while (::fallocate(fd_, 0, static_cast<off_t>(offset), static_cast<off_t>(length)) != 0) {
+    if (errno == EINTR) continue;
+    if (errno != EOPNOTSUPP) return errno_error("allocate", offset).about(path_);
+    VHDXM_TRY(const std::uint64_t now, size());
+    if (now < offset + length) return resize(offset + length);
+    return {};
+  }
+  return {};
+}
+
+Result<void> PosixFile::punch_hole(std::uint64_t offset, std::uint64_t length) {
+  if (!fits_off_t(offset, length)) return out_of_range("punch hole", offset, path_);
+  if (length == 0) return {};
+  if (::fallocate(fd_, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, static_cast<off_t>(offset),
+                  static_cast<off_t>(length)) == 0) {
+    return {};
+  }
+  if (errno != EOPNOTSUPP) return errno_error("punch hole", offset).about(path_);
+  VHDXM_TRY(const std::uint64_t now, size());
+  static constexpr std::array<std::byte, 65536> kZeros{};
+  const std::uint64_t end = std::min(now, offset + length);
+  for (std::uint64_t at = offset; at < end;) {
+    const auto piece = std::min<std::uint64_t>(end - at, kZeros.size());
+    VHDXM_TRY_VOID(write_at(at, std::span(kZeros).first(static_cast<std::size_t>(piece))));
+    at += piece;
+  }
+  return {};
+}
+
+Result<File::DataRun> PosixFile::next_data(std::uint64_t offset) {
+  VHDXM_TRY(const std::uint64_t end, size());
+  if (offset >= end) return DataRun{end, end};
+  const off_t begin = ::lseek(fd_, static_cast<off_t>(offset), SEEK_DATA);
+  if (begin < 0) {
+    if (errno == ENXIO) return DataRun{end, end};
+    return DataRun{offset, end};
+  }
+  const off_t stop = ::lseek(fd_, begin, SEEK_HOLE);
+  return DataRun{static_cast<std::uint64_t>(begin),
+                 stop < 0 ? end : static_cast<std::uint64_t>(stop)};
+}
+
+Result<void> PosixFile::lock_exclusive() {
+  if (::flock(fd_, LOCK_EX | LOCK_NB) != 0) return errno_error("lock").about(path_);
+  return {};
+}
+
+Result<bool> PosixFile::is_written_by_qemu() const {
+  struct flock lock {};
+  lock.l_type = F_WRLCK;  // would conflict with any lock there
+  lock.l_whence = SEEK_SET;
+  lock.l_start = 101;
+  lock.l_len = 1;
+  if (::fcntl(fd_, F_OFD_GETLK, &lock) != 0) {
+    if (errno == EINVAL || errno == ENOLCK) return false;  // a file system without locks
+    return errno_error("look for locks").about(path_);
+  }
+  return lock.l_type != F_UNLCK;
+}
+
+Result<PosixFile::Stamp> PosixFile::stamp() const {
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) return errno_error("stat").about(path_);
+  return Stamp{.device = status.st_dev,
+               .inode = status.st_ino,
+               .size_bytes = static_cast<std::uint64_t>(status.st_size),
+               .mtime_ns = nanoseconds(status.st_mtim),
+               .ctime_ns = nanoseconds(status.st_ctim)};
+}
+
+}  // namespace vhdxm

@@ -1,0 +1,74 @@
+// A file of the host's file system.
+//
+// Payload may bypass the page cache (O_DIRECT): buffered writes of a large disk sink to a quarter
+// of the device's rate once writeback starts. What is not aligned goes through the cache.
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/file.h"
+
+namespace vhdxm {
+
+class PosixFile final : public File {
+ public:
+  enum class Access { kReadOnly, kReadWrite };
+  struct Options {
+    Access access = Access::kReadOnly;
+    /// Reads and writes that are aligned to 4 KiB in offset, length and memory use O_DIRECT, where
+    /// the file system takes it.
+    bool direct = false;
+  };
+
+  /// Opens an existing regular file (or block device). Does not create.
+  /// Errors: the system's; BaseErrc::kInvalidArgument for a folder, socket or pipe.
+  static Result<std::unique_ptr<PosixFile>> open(const std::string& path, Options options);
+
+  /// Takes over open descriptors. `direct_fd` is -1 or a second descriptor with O_DIRECT.
+  PosixFile(std::string path, int fd, int direct_fd);
+  ~PosixFile() override;
+  PosixFile(const PosixFile&) = delete;
+  PosixFile& operator=(const PosixFile&) = delete;
+
+  Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) override;
+  Result<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) override;
+  Result<void> sync() override;
+  Result<std::uint64_t> size() override;
+  Result<void> resize(std::uint64_t size_bytes) override;
+  Result<void> allocate(std::uint64_t offset, std::uint64_t length) override;
+  Result<void> punch_hole(std::uint64_t offset, std::uint64_t length) override;
+  Result<DataRun> next_data(std::uint64_t offset) override;
+  const std::string& name() const override { return path_; }
+
+  /// Takes the whole file's advisory lock (flock); it goes with the descriptor.
+  /// Errors: EWOULDBLOCK if somebody else has it.
+  Result<void> lock_exclusive();
+
+  /// Whether a QEMU process has this file open for writing: QEMU holds a lock on byte 100 + n for
+  /// each permission n it uses, and 1 is "write" (QEMU, docs/system/images: image locking).
+  Result<bool> is_written_by_qemu() const;
+
+  /// What tells one state of a file from another: device, inode, size, mtime and ctime.
+  /// Two equal stamps with no write between them are the same content.
+  struct Stamp {
+    std::uint64_t device = 0;
+    std::uint64_t inode = 0;
+    std::uint64_t size_bytes = 0;
+    std::int64_t mtime_ns = 0;
+    std::int64_t ctime_ns = 0;
+    friend bool operator==(const Stamp&, const Stamp&) = default;
+  };
+  Result<Stamp> stamp() const;
+
+  int fd() const { return fd_; }
+
+ private:
+  int fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const;
+
+  const std::string path_;
+  const int fd_;
+  const int direct_fd_;
+};
+
+}  // namespace vhdxm

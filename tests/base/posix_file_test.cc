@@ -1,0 +1,205 @@
+#include "base/posix_file.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <random>
+#include <vector>
+
+#include "base/buffer_pool.h"
+#include "base/memory_file.h"
+#include "tests/support/random_seed.h"
+#include "tests/support/temp_folder.h"
+
+namespace vhdxm {
+namespace {
+
+constexpr PosixFile::Options kReadWrite{.access = PosixFile::Access::kReadWrite};
+constexpr PosixFile::Options kDirect{.access = PosixFile::Access::kReadWrite, .direct = true};
+
+class PosixFileTest : public testing::Test {
+ protected:
+  std::string make(const std::string& name, std::size_t size_bytes, char fill) {
+    std::ofstream(folder_ / name, std::ios::binary) << std::string(size_bytes, fill);
+    return folder_ / name;
+  }
+
+  test::TempFolder folder_;
+};
+
+TEST_F(PosixFileTest, OpenDoesNotCreateAndNamesTheFile) {
+  const auto file = PosixFile::open(folder_ / "none", kReadWrite);
+  ASSERT_TRUE(file.has_error());
+  EXPECT_EQ(file.error().code, boost::system::errc::no_such_file_or_directory);
+  EXPECT_EQ(file.error().subject, folder_ / "none");
+}
+
+TEST_F(PosixFileTest, RefusesFoldersAndPipesWithoutHanging) {
+  ASSERT_EQ(::mkfifo((folder_ / "pipe").c_str(), 0600), 0);
+  EXPECT_EQ(PosixFile::open(folder_ / "pipe", {}).error().code, BaseErrc::kInvalidArgument);
+  EXPECT_EQ(PosixFile::open(folder_.path(), {}).error().code, BaseErrc::kInvalidArgument);
+}
+
+TEST_F(PosixFileTest, ReadsUpToTheEnd) {
+  auto file = PosixFile::open(make("f", 5000, 'x'), {}).value();
+  std::vector<std::byte> bytes(8192);
+  EXPECT_EQ(file->read_some_at(0, bytes).value(), 5000U);
+  EXPECT_EQ(file->read_some_at(4999, bytes).value(), 1U);
+  EXPECT_EQ(file->read_some_at(5000, bytes).value(), 0U);
+  EXPECT_EQ(file->size().value(), 5000U);
+  EXPECT_EQ(file->name(), folder_ / "f");
+}
+
+TEST_F(PosixFileTest, WriteToAReadOnlyFileFailsByName) {
+  auto file = PosixFile::open(make("f", 10, 'x'), {}).value();
+  const std::vector<std::byte> bytes(1);
+  const auto result = file->write_at(3, bytes);
+  ASSERT_TRUE(result.has_error());
+  EXPECT_EQ(result.error().subject, folder_ / "f");
+  EXPECT_EQ(result.error().offset, 3U);
+}
+
+TEST_F(PosixFileTest, RefusesOffsetsThatNoFileHas) {
+  auto file = PosixFile::open(make("f", 10, 'x'), kReadWrite).value();
+  std::vector<std::byte> bytes(2);
+  const std::uint64_t far = std::uint64_t{1} << 63;
+  EXPECT_EQ(file->read_some_at(far, bytes).error().code, BaseErrc::kOutOfRange);
+  EXPECT_EQ(file->write_at(far - 1, bytes).error().code, BaseErrc::kOutOfRange);
+  EXPECT_EQ(file->resize(far).error().code, BaseErrc::kOutOfRange);
+  EXPECT_EQ(file->allocate(1, ~std::uint64_t{0}).error().code, BaseErrc::kOutOfRange);
+  EXPECT_EQ(file->punch_hole(far, 1).error().code, BaseErrc::kOutOfRange);
+  EXPECT_EQ(file->size().value(), 10U);
+}
+
+// Aligned and unaligned pieces, direct and buffered, must meet in one file; where the file system
+// has no O_DIRECT, the same calls go through the cache.
+TEST_F(PosixFileTest, DirectAndBufferedAccessShowTheSameBytes) {
+  const auto seed = test::random_seed();
+  SCOPED_TRACE(test::repeat_with(seed));
+  std::mt19937_64 random(seed);
+  make("f", 0, 'x');
+  auto direct = PosixFile::open(folder_ / "f", kDirect).value();
+  MemoryFile model;
+  BufferPool pool(65536, 1);
+  const Buffer buffer = pool.acquire();
+  const auto memory = buffer.bytes();
+  for (int step = 0; step < 200; ++step) {
+    const bool aligned = random() % 2 == 0;
+    const std::uint64_t unit = aligned ? 4096 : 1;
+    const std::uint64_t offset = random() % (400'000 / unit) * unit;
+    const auto length = static_cast<std::size_t>(random() % (65536 / unit + 1) * unit);
+    const auto bytes = memory.first(length);
+    for (auto& byte : bytes) byte = static_cast<std::byte>(random());
+    ASSERT_FALSE(direct->write_at(offset, bytes).has_error());
+    ASSERT_FALSE(model.write_at(offset, bytes).has_error());
+  }
+  ASSERT_FALSE(direct->sync().has_error());
+  ASSERT_EQ(direct->size().value(), model.size().value());
+  std::vector<std::byte> expected(65536);
+  auto buffered = PosixFile::open(folder_ / "f", {}).value();
+  for (std::uint64_t at = 0; at < model.size().value(); at += 65536) {
+    const std::size_t there = model.read_some_at(at, expected).value();
+    ASSERT_EQ(direct->read_some_at(at, memory).value(), there);
+    ASSERT_TRUE(std::equal(memory.begin(), memory.begin() + static_cast<std::ptrdiff_t>(there),
+                           expected.begin()));
+    ASSERT_EQ(buffered->read_some_at(at, memory).value(), there);
+    ASSERT_TRUE(std::equal(memory.begin(), memory.begin() + static_cast<std::ptrdiff_t>(there),
+                           expected.begin()));
+  }
+}
+
+TEST_F(PosixFileTest, WorksWithoutADirectDescriptor) {
+  const std::string path = make("f", 8192, 'x');
+  PosixFile file(path, ::open(path.c_str(), O_RDWR | O_CLOEXEC), -1);
+  BufferPool pool(4096, 1);
+  const Buffer buffer = pool.acquire();
+  ASSERT_EQ(file.read_some_at(4096, buffer.bytes()).value(), 4096U);
+  EXPECT_FALSE(file.write_at(0, buffer.bytes()).has_error());
+}
+
+TEST_F(PosixFileTest, AllocateGrowsKeepsContentAndReadsAsZero) {
+  auto file = PosixFile::open(make("f", 100, 'x'), kReadWrite).value();
+  ASSERT_FALSE(file->allocate(50, 100'000).has_error());
+  EXPECT_EQ(file->size().value(), 100'050U);
+  std::vector<std::byte> bytes(100'050);
+  ASSERT_EQ(file->read_some_at(0, bytes).value(), bytes.size());
+  EXPECT_EQ(std::count(bytes.begin(), bytes.end(), std::byte{'x'}), 100);
+  EXPECT_EQ(std::count(bytes.begin(), bytes.end(), std::byte{0}), 99'950);
+  ASSERT_FALSE(file->allocate(0, 10).has_error());
+  EXPECT_EQ(file->size().value(), 100'050U);
+}
+
+TEST_F(PosixFileTest, AllocatingOrPunchingNothingIsNoError) {
+  auto file = PosixFile::open(make("f", 100, 'x'), kReadWrite).value();
+  EXPECT_FALSE(file->allocate(500, 0).has_error());
+  EXPECT_FALSE(file->punch_hole(50, 0).has_error());
+  EXPECT_EQ(file->size().value(), 100U);
+}
+
+TEST_F(PosixFileTest, AllocateFailsWhenThereIsNoRoom) {
+  auto file = PosixFile::open(make("f", 100, 'x'), kReadWrite).value();
+  const auto result = file->allocate(0, std::uint64_t{1} << 60);
+  ASSERT_TRUE(result.has_error());  // ENOSPC, or EFBIG where files are smaller than that
+  EXPECT_EQ(result.error().subject, folder_ / "f");
+}
+
+TEST_F(PosixFileTest, PunchedRangesReadAsZeroAndTheSizeStays) {
+  auto file = PosixFile::open(make("f", 20'000, 'x'), kReadWrite).value();
+  ASSERT_FALSE(file->punch_hole(100, 15'000).has_error());
+  ASSERT_FALSE(file->punch_hole(19'990, 1'000).has_error());
+  EXPECT_EQ(file->size().value(), 20'000U);
+  std::vector<std::byte> bytes(20'000);
+  ASSERT_EQ(file->read_some_at(0, bytes).value(), bytes.size());
+  EXPECT_EQ(std::count(bytes.begin(), bytes.end(), std::byte{'x'}), 20'000 - 15'000 - 10);
+}
+
+TEST_F(PosixFileTest, NextDataSkipsHolesAndNeverSkipsData) {
+  constexpr std::uint64_t kMiB = 1024 * 1024;
+  auto file = PosixFile::open(make("f", 0, 'x'), kReadWrite).value();
+  const std::vector<std::byte> bytes(4096, std::byte{1});
+  ASSERT_FALSE(file->resize(64 * kMiB).has_error());
+  ASSERT_FALSE(file->write_at(10 * kMiB, bytes).has_error());
+  ASSERT_FALSE(file->write_at(40 * kMiB, bytes).has_error());
+  std::uint64_t covered = 0;
+  for (std::uint64_t at = 0;;) {
+    const auto run = file->next_data(at).value();
+    if (run.begin == run.end) {
+      EXPECT_EQ(run.end, 64 * kMiB);
+      break;
+    }
+    for (const std::uint64_t data : {10 * kMiB, 40 * kMiB}) {
+      if (run.begin <= data && data + 4096 <= run.end) ++covered;
+    }
+    at = run.end;
+  }
+  EXPECT_EQ(covered, 2U);
+  EXPECT_EQ(file->next_data(64 * kMiB).value().begin, 64 * kMiB);
+  EXPECT_EQ(file->next_data(~std::uint64_t{0}).value().begin, 64 * kMiB);
+}
+
+TEST_F(PosixFileTest, OnlyOneHasTheLock) {
+  make("f", 1, 'x');
+  auto one = PosixFile::open(folder_ / "f", {}).value();
+  auto two = PosixFile::open(folder_ / "f", {}).value();
+  EXPECT_FALSE(one->lock_exclusive().has_error());
+  EXPECT_EQ(two->lock_exclusive().error().code, boost::system::errc::operation_would_block);
+  one.reset();
+  EXPECT_FALSE(two->lock_exclusive().has_error());
+}
+
+TEST_F(PosixFileTest, StampTellsFilesAndSizesApart) {
+  auto one = PosixFile::open(make("one", 1, 'x'), kReadWrite).value();
+  auto two = PosixFile::open(make("two", 1, 'x'), kReadWrite).value();
+  const auto before = one->stamp().value();
+  EXPECT_EQ(before, one->stamp().value());
+  EXPECT_NE(before, two->stamp().value());
+  ASSERT_FALSE(one->resize(2).has_error());
+  EXPECT_NE(before, one->stamp().value());
+}
+
+}  // namespace
+}  // namespace vhdxm
