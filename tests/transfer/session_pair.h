@@ -1,0 +1,79 @@
+// A SenderSession and a ReceiverSession that talk to each other in memory.
+//
+// Local work (digests, plans, copying, sealing, ...) is answered at once. Every event is a step; a
+// test can make something go wrong at each of them.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "transfer/receiver_session.h"
+#include "transfer/sender_session.h"
+
+namespace vhdxm::transfer {
+
+class SessionPair {
+ public:
+  struct Options {
+    std::size_t disks = 1;
+    bool verify = false;
+    std::vector<OfferAction> actions = {};  ///< Empty: send all.
+    std::uint64_t sender_features = 0;
+    std::uint64_t receiver_features = 0;
+  };
+  /// What can go wrong at a step.
+  enum class Fault {
+    kNone,
+    kSenderError,
+    kReceiverError,
+    kSenderCancel,
+    kReceiverCancel,
+    kConnectionLost,
+    kSenderSaysNonsense,    ///< The receiver gets a message that only receivers send.
+    kReceiverSaysNonsense,  ///< The sender gets a message that only senders send.
+    kStreamLost,            ///< Not fatal: stream 0 breaks.
+  };
+
+  explicit SessionPair(const Options& options);
+
+  /// Runs until nothing happens any more; `fault` strikes before step `fault_at`.
+  void run(Fault fault = Fault::kNone, std::size_t fault_at = ~std::size_t{0});
+  std::size_t steps() const { return steps_; }
+  /// The step after which data streams are open.
+  std::size_t streams_open_at() const { return streams_open_at_; }
+
+  SenderSession sender;
+  ReceiverSession receiver;
+  std::vector<std::string> log;  ///< "S>Hello", "R:SealDisk", ...
+
+  // What became of the two.
+  bool sender_finished = false;
+  bool receiver_finished = false;
+  std::optional<SenderSession::Abort> sender_abort;
+  std::optional<ReceiverSession::Abort> receiver_abort;
+  std::vector<std::uint32_t> committed;  ///< By the receiver.
+  std::vector<std::uint32_t> identical;  ///< As the sender was told.
+  std::vector<std::uint32_t> done;       ///< As the sender was told, identical ones included.
+
+ private:
+  void strike(Fault fault);
+  bool step();
+  void on(SenderSession::Action& action);
+  void on(ReceiverSession::Action& action);
+
+  const Options options_;
+  std::deque<Message> to_sender_;
+  std::deque<Message> to_receiver_;
+  std::size_t steps_ = 0;
+  std::size_t streams_open_at_ = 0;
+  std::uint32_t copying_ = 0;
+  bool cut_ = false;
+};
+
+/// The disk that SessionPair offers as number `disk`.
+OfferDisk example_disk(std::uint32_t disk);
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,236 @@
+// What the two sides say to each other on the control connection, and to join a data stream.
+//
+// On the wire: {u32 body length, u16 type, u16 zero} and the body, all little-endian; strings and
+// byte runs are {u32 length, bytes}. docs/protocol.md is the authority, and a test holds its tables
+// against this code. Hello, Welcome, Fail, Join and JoinReply have golden bytes that never change.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "base/hash128.h"
+#include "base/result.h"
+#include "transfer/frame.h"
+#include "transfer/preamble.h"
+#include "vhdx/description.h"
+
+namespace vhdxm::transfer {
+
+inline constexpr std::size_t kMessageHeaderBytes = 8;
+/// The longest body before Welcome (Hello, Fail, Join). Bytes.
+inline constexpr std::uint32_t kEarlyBodyBytesMax = 4096;
+/// The longest body after it: one metadata item of 1 MiB, or a piece of a block plan. Bytes.
+inline constexpr std::uint32_t kBodyBytesMax = 1024 * 1024 + 4096;
+inline constexpr std::size_t kStreamsMax = 64;
+inline constexpr std::size_t kDisksMax = 1024;
+inline constexpr std::size_t kBlockPlanPartBytesMax = 1024 * 1024;
+
+/// What a side can do or asks for; bits of a u64. Unknown bits of the other side are ignored.
+enum class Feature : std::uint64_t {
+  kPlaintextData = 1,  ///< Data streams without TLS; both must ask for it.
+};
+
+/// Sender, first. `preamble` repeats what the connection began with.
+struct Hello {
+  PreambleBytes preamble{};
+  std::uint64_t features = 0;
+  std::uint32_t extent_bytes_max = 0;
+  std::uint16_t streams_wanted = 0;
+  std::uint64_t nonce = 0;  ///< Half of the job's hash seed.
+  std::string software;     ///< "vhdx-migrate 0.1.0"
+};
+/// Receiver's answer: what holds for the job.
+struct Welcome {
+  std::uint64_t features = 0;
+  std::uint32_t extent_bytes_max = 0;
+  std::uint16_t streams_max = 0;
+  std::uint64_t credit_bytes = 0;  ///< Payload that may be under way before the first Written.
+  std::uint64_t nonce = 0;         ///< The seed of all hashes is the sum of both nonces mod 2^64.
+  std::string software;
+};
+/// Sender: one disk of the job; parents before their children. Ends with OfferEnd.
+struct OfferDisk {
+  std::uint32_t disk = 0;
+  std::string name;                 ///< A plain file name ending in .vhdx or .avhdx.
+  vhdx::Description description;    ///< Without opaque items: they follow as OfferItem.
+  std::uint64_t payload_bytes = 0;  ///< What the destination must have room for.
+};
+struct OfferItem {
+  std::uint32_t disk = 0;
+  vhdx::OpaqueItem item;
+};
+struct OfferEnd {
+  std::uint32_t disk_count = 0;
+};
+enum class OfferAction : std::uint8_t {
+  kSend = 0,     ///< The destination has no such disk.
+  kCompare = 1,  ///< It has one of that name, geometry and identity: compare digests.
+};
+/// Receiver: an action for each disk, in order. A disk it cannot take ends the job with Fail.
+struct OfferReply {
+  std::vector<OfferAction> actions;
+};
+/// Sender: the digest (vhdx/layer_digest.h) of a disk with OfferAction::kCompare.
+struct CompareDigest {
+  std::uint32_t disk = 0;
+  Hash128 digest;
+};
+/// Receiver: whether its own digest is the same. If not it has said Fail(kNameTaken) instead.
+struct CompareSame {
+  std::uint32_t disk = 0;
+};
+/// Sender: a piece of the encoded vhdx::BlockPlan, in order.
+struct PlanPart {
+  std::uint32_t disk = 0;
+  std::uint64_t first_byte = 0;
+  std::vector<std::byte> bytes;
+};
+/// Sender: the plan is complete, start the disk.
+struct BeginDisk {
+  std::uint32_t disk = 0;
+};
+/// Receiver: the partial file is there and frames may come.
+struct DiskReady {
+  std::uint32_t disk = 0;
+};
+/// Sender: asks for tokens to join `count` more data streams.
+struct StreamRequest {
+  std::uint16_t count = 0;
+};
+using StreamToken = std::array<std::uint8_t, 16>;
+struct StreamGrant {
+  std::uint32_t stream = 0;
+  StreamToken token{};  ///< Good once.
+};
+struct StreamTokens {
+  std::vector<StreamGrant> grants;
+};
+struct WrittenCount {
+  std::uint32_t stream = 0;
+  std::uint64_t frames = 0;  ///< Frames of this stream, from its first, that are applied.
+};
+/// Receiver: what is written (not yet durable), and credit that came free.
+struct Written {
+  std::vector<WrittenCount> streams;
+  std::uint64_t credit_bytes = 0;
+};
+/// Receiver: everything that Written has counted before for this disk is durable.
+struct Durable {
+  std::uint32_t disk = 0;
+  std::uint64_t raw_bytes = 0;  ///< Bytes of the disk's range that are durable so far.
+};
+/// Sender: this stream broke, or is given up; say how far it came.
+struct StreamLost {
+  std::uint32_t stream = 0;
+};
+/// Receiver: the stream is closed and drained; exactly these frames are applied, no more will be.
+struct StreamDrained {
+  std::uint32_t stream = 0;
+  std::uint64_t frames = 0;
+};
+/// Sender: all frames of the disk are acknowledged as written; this is its ledger.
+struct EndDisk {
+  std::uint32_t disk = 0;
+  Hash128 ledger;
+  std::uint64_t entries = 0;
+  std::uint64_t raw_bytes = 0;  ///< The disk's virtual size: every byte is accounted for once.
+};
+/// Receiver: ledgers agree and the partial file is a complete, durable VHDX.
+struct DiskSealed {
+  std::uint32_t disk = 0;
+  Hash128 ledger;
+};
+/// Sender, with --verify: its layer digest, read again from the source.
+struct VerifyDisk {
+  std::uint32_t disk = 0;
+  Hash128 digest;
+};
+/// Receiver: its digest, read again from the partial file, is the same (otherwise Fail).
+struct VerifySame {
+  std::uint32_t disk = 0;
+};
+/// Sender: the source did not change while it was sent; give the disk its name.
+struct CommitDisk {
+  std::uint32_t disk = 0;
+};
+/// Receiver: the disk has its name, durably.
+struct DiskCommitted {
+  std::uint32_t disk = 0;
+};
+/// Sender: nothing more to come. The receiver answers with JobDone, and both close.
+struct EndJob {};
+struct JobDone {};
+/// Either side: the job is over, and why. `code` is an Errc's number.
+struct Fail {
+  std::uint16_t code = 0;
+  std::string text;  ///< For the person at the other end; at most 2,000 bytes.
+};
+/// Either side: a person or program asked for the end of the job.
+struct Cancel {};
+/// Either side, when it has been silent for a while; no answer is needed.
+struct Heartbeat {};
+/// Sender, first on a data connection.
+struct Join {
+  PreambleBytes preamble{};
+  std::uint32_t stream = 0;
+  StreamToken token{};
+};
+struct JoinReply {
+  std::uint32_t stream = 0;
+};
+
+/// The order is the wire's type number, from 1; a new message goes to the end, with a new version.
+using Message =
+    std::variant<Hello, Welcome, OfferDisk, OfferItem, OfferEnd, OfferReply, CompareDigest,
+                 CompareSame, PlanPart, BeginDisk, DiskReady, StreamRequest, StreamTokens, Written,
+                 Durable, StreamLost, StreamDrained, EndDisk, DiskSealed, VerifyDisk, VerifySame,
+                 CommitDisk, DiskCommitted, EndJob, JobDone, Fail, Cancel, Heartbeat, Join,
+                 JoinReply>;
+
+/// "Hello", "OfferDisk", ...; as in docs/protocol.md.
+const char* name_of(const Message& message);
+
+/// Header and body. Fail's text is cleaned and cut to fit; OfferDisk's opaque items are left out.
+/// Errors: Errc::kIncompatible, naming the field: a message over its own limits, as an offer made
+/// from a foreign image can be.
+Result<std::vector<std::byte>> encode_checked(const Message& message);
+/// The same for messages made of the program's own values: aborts instead.
+std::vector<std::byte> encode(const Message& message);
+
+struct MessageHeader {
+  std::uint32_t body_bytes = 0;
+  std::uint16_t type = 0;
+};
+/// Errors: Errc::kProtocol (type, reserved), kTooLarge (above body_bytes_max).
+Result<MessageHeader> decode_message_header(std::span<const std::byte, kMessageHeaderBytes> bytes,
+                                            std::uint32_t body_bytes_max);
+/// Errors: Errc::kProtocol, naming message and field: a body too short or too long, a count or a
+/// string over its limit, text that is not UTF-8, an enum value that does not exist.
+Result<Message> decode_message(const MessageHeader& header, std::span<const std::byte> body);
+
+/// Puts messages together from a byte stream. Calling sequence: feed(), then next() until empty.
+class MessageReader {
+ public:
+  explicit MessageReader(std::uint32_t body_bytes_max = kEarlyBodyBytesMax)
+      : body_bytes_max_(body_bytes_max) {}
+  /// After Welcome: longer bodies are allowed.
+  void set_body_bytes_max(std::uint32_t bytes) { body_bytes_max_ = bytes; }
+  void feed(std::span<const std::byte> bytes);
+  /// The next whole message, or nothing yet. After an error the stream cannot be used.
+  Result<std::optional<Message>> next();
+  /// Bytes that are not part of a message taken yet; for handing a data stream on after Join.
+  std::vector<std::byte> take_rest();
+
+ private:
+  std::uint32_t body_bytes_max_;
+  std::vector<std::byte> buffer_;
+  std::size_t begin_ = 0;
+};
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,130 @@
+#include "transfer/offer_check.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <utility>
+
+#include "base/size_text.h"
+#include "transfer/errc.h"
+#include "vhdx/layer.h"
+#include "vhdx/parent_link.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+// Room kept free beside the disks: journals, logs, and what else lives in the folder.
+constexpr std::uint64_t kSpareBytes = 16 * vhdx::kMiB;
+
+OfferRefusal refuse(Errc errc, const char* where, const std::string& subject, std::string text) {
+  return {.error = Error{.code = errc, .where = where, .subject = subject},
+          .text = std::move(text)};
+}
+
+OfferRefusal refuse(Error error) {
+  std::string text = describe(error);
+  return {.error = std::move(error), .text = std::move(text)};
+}
+
+std::string identity_text(const vhdx::Description& description) {
+  return fmt::format("virtual disk {}, content {}, {}", to_string(description.virtual_disk_id),
+                     to_string(description.data_write_guid),
+                     format_size(description.geometry.virtual_size_bytes));
+}
+
+// The disk of the offer, before `index`, that disk `index` is the child of.
+const OfferDisk* parent_in_offer(const std::vector<OfferDisk>& offer, std::size_t index) {
+  const vhdx::ParentLocator& locator = *offer[index].description.parent;
+  const auto linkage = locator.linkage();
+  const auto linkage2 = locator.linkage2();
+  for (std::size_t i = index; i > 0; --i) {
+    const Guid& content = offer[i - 1].description.data_write_guid;
+    if ((linkage && content == *linkage) || (linkage2 && content == *linkage2)) {
+      return &offer[i - 1];
+    }
+  }
+  return nullptr;
+}
+
+// Whether the file that has the name is the same disk as far as its identity says.
+OfferVerdict compare_identity(const Directory& folder, const OfferDisk& disk) {
+  auto file = folder.open_file(disk.name, {});
+  if (file.has_error()) return refuse(std::move(file).error());
+  auto layer = vhdx::Layer::open(std::move(*file), vhdx::Layer::Replay::kInMemory);
+  if (layer.has_error()) {
+    return refuse(Errc::kNameTaken, "not a VHDX that can be read", folder.path_of(disk.name),
+                  fmt::format("{} exists at the destination and is no VHDX that can be read ({}). "
+                              "It is never overwritten: remove it, or send under another name with "
+                              "--as NAME.",
+                              disk.name, describe(layer.error())));
+  }
+  const vhdx::Description& here = (*layer)->description();
+  const bool same_linkage =
+      !here.parent ||
+      (disk.description.parent && here.parent->linkage() == disk.description.parent->linkage());
+  if (here.geometry != disk.description.geometry || !same_linkage ||
+      here.virtual_disk_id != disk.description.virtual_disk_id) {
+    return refuse(
+        Errc::kNameTaken, "a file of that name", folder.path_of(disk.name),
+        fmt::format("Another disk has the name {} at the destination ({}); the one offered is {}. "
+                    "It is never overwritten: send under another name with --as NAME, or move the "
+                    "other one away.",
+                    disk.name, identity_text(here), identity_text(disk.description)));
+  }
+  return CheckedOffer{};
+}
+
+}  // namespace
+
+OfferVerdict check_offer(const Directory& folder, const std::vector<OfferDisk>& offer) {
+  CheckedOffer checked;
+  checked.disks = offer;
+  for (std::size_t i = 0; i < offer.size(); ++i) {
+    OfferDisk& disk = checked.disks[i];
+    const bool twice = std::any_of(offer.begin(), offer.begin() + static_cast<std::ptrdiff_t>(i),
+                                   [&](const OfferDisk& other) { return other.name == disk.name; });
+    if (twice) {
+      return refuse(Errc::kIncompatible, "two disks of one name", disk.name,
+                    fmt::format("Two disks of the chain are called {}; in one folder they need two "
+                                "names.",
+                                disk.name));
+    }
+    if (disk.description.parent) {
+      const OfferDisk* parent = parent_in_offer(checked.disks, i);
+      if (parent == nullptr) {
+        return refuse(Errc::kIncompatible, "parent_linkage [MS-VHDX] 2.6.2.6.3", disk.name,
+                      fmt::format("{} is a differencing disk and its parent is not offered before "
+                                  "it.",
+                                  disk.name));
+      }
+      auto locator = vhdx::locator_beside(*disk.description.parent, parent->name);
+      if (locator.has_error()) return refuse(std::move(locator).error().about(disk.name));
+      disk.description.parent = std::move(*locator);
+    }
+    auto exists = folder.exists(disk.name);
+    if (exists.has_error()) return refuse(std::move(exists).error());
+    if (*exists) {
+      if (auto same = compare_identity(folder, disk); same.has_error()) {
+        return std::move(same).error();
+      }
+    }
+    checked.actions.push_back(*exists ? OfferAction::kCompare : OfferAction::kSend);
+    // Bounded by the sender's honesty only: what it says too little of is met as ENOSPC.
+    if (!*exists) checked.bytes_needed += std::min(disk.payload_bytes, 2 * vhdx::kVirtualSizeMax);
+  }
+  auto free = folder.free_bytes();
+  if (free.has_error()) return refuse(std::move(free).error());
+  if (checked.bytes_needed > 0 && checked.bytes_needed + kSpareBytes > *free) {
+    return OfferRefusal{
+        .error = Error{.code = Errc::kNoSpace,
+                       .where = "bytes",
+                       .found = *free,
+                       .expected = checked.bytes_needed + kSpareBytes,
+                       .subject = folder.path()},
+        .text = fmt::format("{} has {} free and needs {}.", folder.path(), format_size(*free),
+                            format_size(checked.bytes_needed + kSpareBytes))};
+  }
+  return checked;
+}
+
+}  // namespace vhdxm::transfer

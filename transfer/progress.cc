@@ -1,0 +1,27 @@
+#include "transfer/progress.h"
+
+namespace vhdxm::transfer {
+
+const char* to_string(Phase phase) {
+  switch (phase) {
+    case Phase::kConnecting:
+      return "connecting";
+    case Phase::kPlanning:
+      return "planning";
+    case Phase::kComparing:
+      return "comparing";
+    case Phase::kCopying:
+      return "copying";
+    case Phase::kSealing:
+      return "sealing";
+    case Phase::kVerifying:
+      return "verifying";
+    case Phase::kCommitting:
+      return "committing";
+    case Phase::kDone:
+      return "done";
+  }
+  return "unknown";
+}
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,73 @@
+// What a running job tells about itself.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace vhdxm::transfer {
+
+enum class Phase : std::uint8_t {
+  kConnecting,  ///< Until the other side is authenticated.
+  kPlanning,    ///< Offer, room, reading the maps.
+  kComparing,   ///< Both sides read a disk that the destination has already.
+  kCopying,
+  kSealing,    ///< The destination makes the disk durable.
+  kVerifying,  ///< Both sides read the disk again (--verify).
+  kCommitting,
+  kDone,
+};
+const char* to_string(Phase phase);
+
+/// Units: bytes. All counters are of the whole job and never go back.
+struct Progress {
+  Phase phase = Phase::kConnecting;
+  std::string disk;              ///< The disk being worked on, its name at the destination.
+  std::uint32_t disk_index = 0;  ///< From 0.
+  std::uint32_t disk_count = 0;
+  std::uint64_t bytes_total = 0;        ///< Payload that the maps say there is (phase kCopying).
+  std::uint64_t bytes_done = 0;         ///< Of bytes_total: read and sent, zeros found included.
+  std::uint64_t phase_bytes_total = 0;  ///< Of this phase: comparing and verifying read again.
+  std::uint64_t phase_bytes_done = 0;
+  std::uint64_t wire_bytes = 0;         ///< Frames, headers included, TLS records not.
+  std::uint64_t zero_bytes = 0;         ///< Payload that was all zero and was not sent.
+  std::uint64_t unallocated_bytes = 0;  ///< Of the virtual size: what the maps say is not there.
+  std::uint64_t written_bytes = 0;      ///< Acknowledged as written.
+  std::uint64_t durable_bytes = 0;      ///< Acknowledged as durable.
+  std::chrono::steady_clock::duration elapsed{};
+  unsigned streams = 0;  ///< Data streams that are up.
+};
+
+struct DiskReport {
+  enum class Outcome : std::uint8_t {
+    kSent,
+    kIdentical,  ///< The destination had it already; nothing was sent.
+  };
+  std::string name;
+  std::string source_path;
+  Outcome outcome = Outcome::kSent;
+  std::uint64_t virtual_bytes = 0;
+  std::uint64_t payload_bytes = 0;  ///< What the map said there is.
+  std::string ledger;               ///< Hex; empty for kIdentical.
+  bool verified = false;            ///< Both sides were read again and agree.
+};
+
+struct JobReport {
+  std::vector<DiskReport> disks;  ///< Parents first.
+  Progress totals;
+  std::string peer;    ///< Address, port and software of the other side.
+  std::string cipher;  ///< Of control; "TLS_AES_128_GCM_SHA256".
+  bool plaintext_data = false;
+  std::uint64_t frames = 0;
+  std::uint64_t streams_replaced = 0;
+  std::uint64_t resent_bytes = 0;       ///< Sent again over other streams after one broke.
+  std::uint64_t peak_buffer_bytes = 0;  ///< High water of the buffer pool.
+};
+
+/// Called from a thread of the job, a few times a second and at every change of phase; must not
+/// block.
+using ProgressFunction = std::function<void(const Progress&)>;
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,479 @@
+#include "transfer/receive_job.h"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "base/check.h"
+#include "base/random.h"
+#include "transfer/software.h"
+#include "vhdx/layer.h"
+#include "vhdx/layer_digest.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+// How far a power loss can throw a job back (ARCHITECTURE: durable acks). Bytes of payload.
+constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
+// Payload under way from a sender: the bandwidth-delay product of 2.5 Gbit/s at 100 ms.
+constexpr std::uint64_t kCreditBytes = 32 * vhdx::kMiB;
+constexpr std::uint32_t kExtentBytes = 1024 * 1024;
+// What a stream needs beside its payload buffer: ciphertext on its way through the TLS engine.
+constexpr std::uint64_t kStreamOverheadBytes = 512 * 1024;
+constexpr std::uint16_t kStreamsMaxOfJob = 16;
+constexpr std::chrono::milliseconds kProgressInterval{250};
+
+std::uint16_t streams_within(const ReceiverOptions& options) {
+  const std::uint64_t budget = options.memory_bytes / std::max(1U, options.jobs_max);
+  const std::uint64_t streams = budget / (kExtentBytes + kStreamOverheadBytes);
+  return static_cast<std::uint16_t>(std::clamp<std::uint64_t>(streams, 1, kStreamsMaxOfJob));
+}
+
+ReceiverSession::Config session_config(const ReceiverOptions& options, const Preamble& preamble) {
+  return {
+      .preamble = preamble,
+      .features = options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0,
+      .extent_bytes_max = kExtentBytes,
+      .streams_max = streams_within(options),
+      .credit_bytes = kCreditBytes,
+      .nonce = random_u64(),
+      .software = kSoftware};
+}
+
+// The digest of a VHDX of the folder, without its parents.
+Result<Hash128> digest_of(const Directory& folder, const std::string& name, std::uint64_t seed,
+                          const vhdx::WorkWatch& watch) {
+  VHDXM_TRY(std::shared_ptr<PosixFile> file, folder.open_file(name, {.direct = true}));
+  VHDXM_TRY(const auto layer, vhdx::Layer::open(file, vhdx::Layer::Replay::kInMemory));
+  BufferPool pool(kExtentBytes, 1);
+  const Buffer buffer = pool.acquire();
+  return vhdx::layer_digest(*layer, seed, buffer.bytes(), watch);
+}
+
+}  // namespace
+
+ReceiveJob::ReceiveJob(Setting setting, std::uint64_t number, Preamble preamble,
+                       std::shared_ptr<ControlChannel> control)
+    : setting_(std::move(setting)),
+      number_(number),
+      preamble_(preamble),
+      control_(std::move(control)),
+      session_(session_config(setting_.options, preamble)),
+      settled_(setting_.context),
+      started_(std::chrono::steady_clock::now()),
+      last_progress_(started_) {}
+
+ReceiveJob::~ReceiveJob() {
+  VHDXM_CHECK(streams_.empty());
+}
+
+template <class Function>
+void ReceiveJob::post(Function function) {
+  asio::post(setting_.context,
+             [self = shared_from_this(), function = std::move(function)]() mutable {
+               function(*self);
+               self->drain_actions();
+             });
+}
+
+template <class Task, class Then>
+void ReceiveJob::work(Task task, Then then) {
+  ++working_;
+  asio::post(setting_.workers, [self = shared_from_this(), task = std::move(task), then]() mutable {
+    // What the task holds, a disk perhaps, is let go before anybody learns that it has ended.
+    auto result = [&task] {
+      Task once = std::move(task);
+      return once();
+    }();
+    self->post([result = std::move(result), then](ReceiveJob& job) mutable {
+      --job.working_;
+      job.settled_.cancel();
+      then(job, std::move(result));
+    });
+  });
+}
+
+asio::awaitable<void> ReceiveJob::run() {
+  control_->start_writer();
+  co_await converse();
+  drain_actions();
+  // The last words go out while files and threads are cleared away.
+  cancelled_ = true;
+  co_await clean_up();
+  co_await control_->finish();
+  if (failure_) {
+    emit(ReceiverEvent::Type::kJobFailed);
+  } else {
+    succeeded_ = true;
+    emit(ReceiverEvent::Type::kJobDone);
+  }
+}
+
+asio::awaitable<void> ReceiveJob::converse() {
+  while (!session_.over()) {
+    std::optional<TransferError> lost;
+    try {
+      const Message message = co_await control_->receive();
+      if (std::holds_alternative<Hello>(message)) control_->allow_long_messages();
+      session_.on_message(message);
+    } catch (const TransferError& problem) {
+      lost = problem;
+    }
+    if (session_.over()) break;
+    if (lost) session_.on_error(lost->error(), lost->text());
+    drain_actions();
+  }
+}
+
+asio::awaitable<void> ReceiveJob::clean_up() {
+  // Threads are joined and files removed on a worker: other jobs go on meanwhile.
+  auto streams = std::make_shared<std::vector<std::unique_ptr<ReceiveStream>>>();
+  streams->swap(streams_);
+  std::shared_ptr<IncomingDisk> disk;
+  {
+    const std::lock_guard lock(disk_mutex_);
+    disk = std::exchange(disk_, nullptr);
+  }
+  auto holder = std::make_shared<std::shared_ptr<IncomingDisk>>(std::move(disk));
+  auto done = std::make_shared<bool>(false);
+  asio::post(setting_.workers, [self = shared_from_this(), streams, holder, done] {
+    streams->clear();
+    holder->reset();
+    asio::post(self->setting_.context, [self, done] {
+      *done = true;
+      self->settled_.cancel();
+    });
+  });
+  while (!*done || working_ > 0) {
+    settled_.expires_at(asio::steady_timer::time_point::max());
+    (void)co_await settled_.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
+}
+
+void ReceiveJob::stop() {
+  session_.on_cancel();
+  drain_actions();
+  if (session_.over()) control_->stop_receiving();
+}
+
+bool ReceiveJob::plaintext_data() const {
+  return (session_.welcome().features & static_cast<std::uint64_t>(Feature::kPlaintextData)) != 0;
+}
+
+void ReceiveJob::drain_actions() {
+  while (auto action = session_.next_action()) {
+    std::visit([this](auto& one) { act(one); }, *action);
+  }
+}
+
+void ReceiveJob::fail(const Error& error, const std::string& text) {
+  session_.on_error(error, text);
+  drain_actions();
+  control_->stop_receiving();
+}
+
+void ReceiveJob::act(ReceiverSession::Send& action) {
+  control_->send(action.message);
+}
+
+void ReceiveJob::act(ReceiverSession::CheckOffer& action) {
+  emit(ReceiverEvent::Type::kJobStarted, action.disks.back().name,
+       action.disks.back().description.geometry.virtual_size_bytes);
+  work([this, disks = action.disks] { return check_offer(setting_.folder, disks); },
+       [](ReceiveJob& job, OfferVerdict verdict) {
+         if (job.session_.over()) return;
+         if (verdict.has_error()) {
+           return job.fail(verdict.error().error, verdict.error().text);
+         }
+         job.offer_ = std::move(*verdict);
+         job.session_.on_offer_checked(job.offer_.actions);
+       });
+}
+
+void ReceiveJob::act(ReceiverSession::CompareWith& action) {
+  const OfferDisk& disk = offer_.disks[action.disk];
+  emit_progress(Phase::kComparing);
+  work(
+      [this, name = disk.name, seed = session_.hash_seed()] {
+        return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
+      },
+      [action](ReceiveJob& job, Result<Hash128> digest) {
+        if (job.session_.over()) return;
+        const OfferDisk& offered = job.offer_.disks[action.disk];
+        if (digest.has_error()) return job.fail(digest.error(), {});
+        if (*digest != action.digest) {
+          return job.fail(
+              Error{.code = Errc::kNameTaken,
+                    .where = "content differs",
+                    .subject = job.setting_.folder.path_of(offered.name)},
+              fmt::format("{} exists at the destination, with the same identity (virtual disk {}) "
+                          "but other content. It is never overwritten: send under another name "
+                          "with --as NAME, or move the other one away.",
+                          offered.name, to_string(offered.description.virtual_disk_id)));
+        }
+        job.emit(ReceiverEvent::Type::kDiskIdentical, offered.name,
+                 offered.description.geometry.virtual_size_bytes);
+        job.session_.on_compared(action.disk);
+      });
+}
+
+void ReceiveJob::act(ReceiverSession::StartDisk& action) {
+  work(
+      [this, offer = offer_.disks[action.disk], plan = std::move(action.plan),
+       seed = session_.hash_seed()]() mutable {
+        return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed);
+      },
+      [disk = action.disk](ReceiveJob& job, Result<std::unique_ptr<IncomingDisk>> started) {
+        if (job.session_.over()) return;
+        if (started.has_error()) return job.fail(started.error(), {});
+        {
+          const std::lock_guard lock(job.disk_mutex_);
+          job.disk_ = std::move(*started);
+          job.disk_index_ = disk;
+        }
+        job.synced_bytes_ = 0;
+        job.session_.on_disk_started(disk);
+      });
+}
+
+void ReceiveJob::start_streams_job() {
+  const std::size_t buffers = session_.welcome().streams_max;
+  pool_ = std::make_unique<BufferPool>(session_.welcome().extent_bytes_max, buffers);
+  streams_job_ = std::make_unique<ReceiveStreamJob>(
+      ReceiveStreamJob{.pool = *pool_,
+                       .counters = counters_,
+                       .limits = {.extent_bytes_max = session_.welcome().extent_bytes_max,
+                                  .disk_count = static_cast<std::uint32_t>(offer_.disks.size())},
+                       .disk =
+                           [this](std::uint32_t disk) {
+                             const std::lock_guard lock(disk_mutex_);
+                             return disk == disk_index_ ? disk_ : nullptr;
+                           },
+                       .on_applied =
+                           [this] {
+                             // One report for all that happens until it is made.
+                             if (report_posted_.exchange(true, std::memory_order_acq_rel)) return;
+                             post([](ReceiveJob& job) { job.report_written(); });
+                           },
+                       .on_ended =
+                           [this](std::uint32_t stream) {
+                             post([stream](ReceiveJob& job) { job.stream_ended(stream); });
+                           },
+                       .on_fatal =
+                           [this](const Error& error) {
+                             post([error](ReceiveJob& job) {
+                               if (!job.session_.over()) job.fail(error, {});
+                             });
+                           }});
+}
+
+void ReceiveJob::act(ReceiverSession::GrantStreams& action) {
+  if (!streams_job_) start_streams_job();
+  std::vector<StreamGrant> grants;
+  for (std::uint16_t i = 0; i < action.count; ++i) {
+    StreamGrant grant{.stream = action.first_stream + i};
+    random_bytes(std::as_writable_bytes(std::span(grant.token)));
+    grants.push_back(grant);
+  }
+  grants_.insert(grants_.end(), grants.begin(), grants.end());
+  reported_.resize(action.first_stream + action.count);
+  session_.on_granted(grants);
+}
+
+bool ReceiveJob::may_join(const Join& join) {
+  const auto grant = std::find_if(grants_.begin(), grants_.end(), [&](const StreamGrant& one) {
+    return one.stream == join.stream && one.token == join.token;
+  });
+  if (session_.over() || grant == grants_.end()) return false;
+  grants_.erase(grant);  // good once
+  return true;
+}
+
+void ReceiveJob::join(std::uint32_t stream, SecureSocket::Parts connection) {
+  // The job may have ended, or the stream been given up, while the reply was sent: then not a frame
+  // of it may be applied.
+  const bool given_up = std::find(gone_.begin(), gone_.end(), stream) != gone_.end();
+  if (session_.over() || given_up) {
+    SecureSocket(setting_.context, std::move(connection)).abort();
+    return;
+  }
+  streams_.push_back(std::make_unique<ReceiveStream>(*streams_job_, stream, std::move(connection)));
+}
+
+void ReceiveJob::act(ReceiverSession::DrainStream& action) {
+  const auto stream = std::find_if(streams_.begin(), streams_.end(),
+                                   [&](const auto& one) { return one->number() == action.stream; });
+  if (stream == streams_.end()) {
+    // It never joined: its token dies, and no frame of it was applied.
+    std::erase_if(grants_, [&](const StreamGrant& one) { return one.stream == action.stream; });
+    gone_.push_back(action.stream);
+    session_.on_drained(action.stream, 0);
+    return;
+  }
+  draining_.push_back(action.stream);
+  (*stream)->abort();
+  if ((*stream)->ended()) stream_ended(action.stream);
+}
+
+void ReceiveJob::stream_ended(std::uint32_t stream) {
+  const auto draining = std::find(draining_.begin(), draining_.end(), stream);
+  if (draining == draining_.end() || session_.over()) return;
+  draining_.erase(draining);
+  report_written();  // credit first: the sender takes the rest of the stream's back itself
+  const auto one = std::find_if(streams_.begin(), streams_.end(),
+                                [&](const auto& each) { return each->number() == stream; });
+  VHDXM_CHECK(one != streams_.end());
+  session_.on_drained(stream, (*one)->frames());
+}
+
+void ReceiveJob::report_written() {
+  report_posted_.store(false, std::memory_order_release);
+  if (session_.over()) return;
+  std::vector<WrittenCount> news;
+  std::uint64_t payload = 0;
+  for (const auto& stream : streams_) {
+    // Payload first: it is counted before the frame, so credit never runs ahead of the count.
+    payload += stream->payload_bytes();
+    WrittenCount& before = reported_[stream->number()];
+    const std::uint64_t frames = stream->frames();
+    if (frames == before.frames) continue;
+    before = {.stream = stream->number(), .frames = frames};
+    news.push_back(before);
+  }
+  const std::uint64_t credit = payload - credit_reported_;
+  if (news.empty() && credit == 0) return;
+  credit_reported_ = payload;
+  session_.on_written(news, credit);
+  sync_if_due();
+  const auto now = std::chrono::steady_clock::now();
+  if (now - last_progress_ >= kProgressInterval) emit_progress(Phase::kCopying);
+}
+
+// Called right after a report: what the sync makes durable includes all that was reported.
+void ReceiveJob::sync_if_due() {
+  const std::shared_ptr<IncomingDisk> disk = disk_;  // only this thread changes it
+  if (!disk || syncing_ || disk->payload_bytes() - synced_bytes_ < kSyncEveryBytes) return;
+  syncing_ = true;
+  synced_bytes_ = disk->payload_bytes();
+  const std::uint64_t applied = disk->applied_bytes();
+  work([disk] { return disk->sync(); },
+       [index = disk_index_, applied](ReceiveJob& job, Result<void> synced) {
+         job.syncing_ = false;
+         if (job.session_.over()) return;
+         if (synced.has_error()) return job.fail(synced.error(), {});
+         job.counters_.durable_bytes.store(applied, std::memory_order_relaxed);
+         job.session_.on_durable(index, applied);
+       });
+}
+
+void ReceiveJob::act(ReceiverSession::SealDisk& action) {
+  emit_progress(Phase::kSealing);
+  work([disk = disk_, end = action.end] { return disk->seal(end); },
+       [index = action.end.disk](ReceiveJob& job, Result<Hash128> sealed) {
+         if (job.session_.over()) return;
+         if (sealed.has_error()) return job.fail(sealed.error(), {});
+         job.session_.on_sealed(index, *sealed);
+       });
+}
+
+void ReceiveJob::act(ReceiverSession::VerifyWith& action) {
+  emit_progress(Phase::kVerifying);
+  work(
+      [this, name = disk_->name() + ".partial", seed = session_.hash_seed()] {
+        return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
+      },
+      [action](ReceiveJob& job, Result<Hash128> digest) {
+        if (job.session_.over()) return;
+        if (digest.has_error()) return job.fail(digest.error(), {});
+        if (*digest != action.digest) {
+          return job.fail(Error{.code = Errc::kVerifyMismatch, .subject = job.disk_->path()},
+                          "The disk, read again at the destination, is not the source's.");
+        }
+        job.session_.on_verified(action.disk);
+      });
+}
+
+void ReceiveJob::act(ReceiverSession::Commit& action) {
+  const IncomingDisk::Ownership ownership{.uid = setting_.options.owner_uid,
+                                          .gid = setting_.options.owner_gid,
+                                          .mode = setting_.options.file_mode};
+  work([disk = disk_, ownership] { return disk->commit(ownership); },
+       [index = action.disk](ReceiveJob& job, Result<void> committed) {
+         if (job.session_.over()) return;
+         if (committed.has_error()) return job.fail(committed.error(), {});
+         job.emit(ReceiverEvent::Type::kDiskArrived, job.disk_->name(), job.disk_->virtual_bytes());
+         {
+           const std::lock_guard lock(job.disk_mutex_);
+           job.disk_.reset();
+         }
+         job.session_.on_committed(index);
+       });
+}
+
+void ReceiveJob::act(ReceiverSession::Finish&) {}
+
+void ReceiveJob::act(ReceiverSession::Abort& action) {
+  failure_ = failure_of(action);
+  cancelled_ = true;
+}
+
+Failure ReceiveJob::failure_of(const ReceiverSession::Abort& action) const {
+  Failure failure;
+  failure.failure_class = classify(action.error);
+  failure.error = action.error;
+  if (action.peer_text.empty()) {
+    failure.message = describe(action.error);
+  } else if (action.error.code == BaseErrc::kCancelled) {
+    failure.message = action.peer_text;
+  } else {
+    failure.message = "The sender gave up: " + action.peer_text;
+  }
+  return failure;
+}
+
+void ReceiveJob::emit(ReceiverEvent::Type type, const std::string& disk, std::uint64_t bytes) {
+  if (!setting_.on_event) return;
+  setting_.on_event(
+      ReceiverEvent{.type = type,
+                    .job = number_,
+                    .peer = control_->socket().peer(),
+                    .disk = disk,
+                    .virtual_bytes = bytes,
+                    .failure = type == ReceiverEvent::Type::kJobFailed ? failure_ : std::nullopt,
+                    .progress = std::nullopt});
+}
+
+void ReceiveJob::emit_progress(Phase phase) {
+  last_progress_ = std::chrono::steady_clock::now();
+  if (!setting_.on_event) return;
+  Progress progress;
+  progress.phase = phase;
+  progress.disk_count = static_cast<std::uint32_t>(offer_.disks.size());
+  progress.disk_index = session_.disks_done();
+  if (progress.disk_index < offer_.disks.size()) {
+    const OfferDisk& disk = offer_.disks[progress.disk_index];
+    progress.disk = disk.name;
+    progress.bytes_total = disk.payload_bytes;
+  }
+  if (disk_) {
+    progress.bytes_done = disk_->payload_bytes();
+    progress.written_bytes = disk_->payload_bytes();
+  }
+  progress.wire_bytes = counters_.wire_bytes.load(std::memory_order_relaxed);
+  progress.durable_bytes = counters_.durable_bytes.load(std::memory_order_relaxed);
+  progress.streams = counters_.streams.load(std::memory_order_relaxed);
+  progress.elapsed = last_progress_ - started_;
+  setting_.on_event(ReceiverEvent{.type = ReceiverEvent::Type::kProgress,
+                                  .job = number_,
+                                  .peer = control_->socket().peer(),
+                                  .disk = progress.disk,
+                                  .virtual_bytes = disk_ ? disk_->virtual_bytes() : 0,
+                                  .failure = std::nullopt,
+                                  .progress = progress});
+}
+
+}  // namespace vhdxm::transfer

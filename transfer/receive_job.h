@@ -1,0 +1,122 @@
+// Runs one job of a receiver: drives its ReceiverSession with sockets, threads and files.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/thread_pool.hpp>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/buffer_pool.h"
+#include "base/directory.h"
+#include "transfer/control_channel.h"
+#include "transfer/incoming_disk.h"
+#include "transfer/job_counters.h"
+#include "transfer/offer_check.h"
+#include "transfer/receive_stream.h"
+#include "transfer/receiver.h"
+#include "transfer/receiver_session.h"
+
+namespace vhdxm::transfer {
+
+/// Everything but the bodies of work() runs on the receiver's control thread.
+class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
+ public:
+  struct Setting {
+    const ReceiverOptions& options;
+    const Directory& folder;
+    asio::io_context& context;   ///< The control thread's.
+    asio::thread_pool& workers;  ///< For what blocks.
+    std::function<void(const ReceiverEvent&)> on_event;
+  };
+
+  ReceiveJob(Setting setting, std::uint64_t number, Preamble preamble,
+             std::shared_ptr<ControlChannel> control);
+  ~ReceiveJob();
+
+  /// From the first message to the end, nothing of the job left behind. Does not throw.
+  asio::awaitable<void> run();
+  /// Ends the job soon; the sender is told.
+  void stop();
+
+  /// Whether data streams come without TLS; known after Welcome.
+  bool plaintext_data() const;
+  /// Whether the token is one that was granted and is unused; it is used up by asking.
+  bool may_join(const Join& join);
+  /// Takes a connection that may_join() let in and that was told so.
+  void join(std::uint32_t stream, SecureSocket::Parts connection);
+
+  std::uint64_t number() const { return number_; }
+  const JobId& id() const { return preamble_.job_id; }
+  bool succeeded() const { return succeeded_; }
+  const std::optional<Failure>& failure() const { return failure_; }
+
+ private:
+  asio::awaitable<void> converse();
+  asio::awaitable<void> clean_up();
+  void drain_actions();
+  void act(ReceiverSession::Send& action);
+  void act(ReceiverSession::CheckOffer& action);
+  void act(ReceiverSession::CompareWith& action);
+  void act(ReceiverSession::StartDisk& action);
+  void act(ReceiverSession::GrantStreams& action);
+  void act(ReceiverSession::DrainStream& action);
+  void act(ReceiverSession::SealDisk& action);
+  void act(ReceiverSession::VerifyWith& action);
+  void act(ReceiverSession::Commit& action);
+  void act(ReceiverSession::Finish& action);
+  void act(ReceiverSession::Abort& action);
+
+  /// Runs `task` on a worker, then `then(result)` on the control thread, unless the job is over.
+  template <class Task, class Then>
+  void work(Task task, Then then);
+  /// On the control thread, soon; drains the session's actions afterwards.
+  template <class Function>
+  void post(Function function);
+
+  void start_streams_job();
+  void stream_ended(std::uint32_t stream);
+  void report_written();
+  void sync_if_due();
+  void emit(ReceiverEvent::Type type, const std::string& disk = {}, std::uint64_t bytes = 0);
+  void emit_progress(Phase phase);
+  void fail(const Error& error, const std::string& text);
+  Failure failure_of(const ReceiverSession::Abort& action) const;
+
+  Setting setting_;
+  const std::uint64_t number_;
+  const Preamble preamble_;
+  const std::shared_ptr<ControlChannel> control_;
+  ReceiverSession session_;
+  JobCounters counters_;
+
+  CheckedOffer offer_;
+  std::unique_ptr<BufferPool> pool_;
+  std::unique_ptr<ReceiveStreamJob> streams_job_;
+  std::vector<StreamGrant> grants_;  ///< Not joined yet.
+  std::vector<std::unique_ptr<ReceiveStream>> streams_;
+  std::vector<std::uint32_t> draining_;
+  std::vector<std::uint32_t> gone_;  ///< Given up before they had joined.
+  std::vector<WrittenCount> reported_;
+  std::uint64_t credit_reported_ = 0;
+  std::atomic<bool> report_posted_{false};
+  std::uint64_t synced_bytes_ = 0;  ///< Of the disk's payload, when the last sync was started.
+  bool syncing_ = false;
+  unsigned working_ = 0;        ///< Tasks on the workers.
+  asio::steady_timer settled_;  ///< Cancelled when one of them has ended.
+  const std::chrono::steady_clock::time_point started_;
+  std::atomic<bool> cancelled_{false};
+  bool succeeded_ = false;
+  std::optional<Failure> failure_;
+  std::chrono::steady_clock::time_point last_progress_;
+
+  std::mutex disk_mutex_;
+  // Protected by disk_mutex_: streams look it up for every frame.
+  std::shared_ptr<IncomingDisk> disk_;
+  std::uint32_t disk_index_ = 0;
+};
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,446 @@
+#include "transfer/send_job.h"
+
+#include <algorithm>
+#include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
+#include <boost/asio/post.hpp>
+#include <boost/asio/use_awaitable.hpp>
+#include <utility>
+
+#include "base/random.h"
+#include "transfer/software.h"
+#include "vhdx/block_plan.h"
+#include "vhdx/layer_digest.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+constexpr std::chrono::milliseconds kProgressInterval{250};
+constexpr std::uint32_t kDefaultExtentBytes = 1024 * 1024;  // docs/performance.md#extent-size
+// What a stream needs beside its payload buffer: ciphertext and kernel-bound copies.
+constexpr std::uint64_t kStreamOverheadBytes = 512 * 1024;
+
+std::uint16_t streams_for(const SenderOptions& options, std::uint32_t extent_bytes) {
+  const std::uint64_t wanted = options.streams == 0 ? kDefaultStreams : options.streams;
+  const std::uint64_t room = options.memory_bytes / (extent_bytes + kStreamOverheadBytes);
+  const std::uint64_t most = std::min<std::uint64_t>(kStreamsMax, std::max<std::uint64_t>(room, 1));
+  return static_cast<std::uint16_t>(std::min(wanted, most));
+}
+
+std::string advice_for(FailureClass failure_class, const Error& error) {
+  switch (failure_class) {
+    case FailureClass::kAuthentication:
+      return "Both sides must have the same pairing key: copy the receiver's key file to this host "
+             "again, or type the key that the receiver shows.";
+    case FailureClass::kNetwork:
+      return "Check that the receiver is running and that its port is open, then run the same "
+             "command again.";
+    case FailureClass::kData:
+      if (error.code == Errc::kChecksum || error.code == Errc::kLedgerMismatch ||
+          error.code == Errc::kVerifyMismatch) {
+        return "Run it again; if it happens again, suspect memory, disk or network hardware.";
+      }
+      return "Run `vhdx-migrate check` on the disk.";
+    default:
+      break;
+  }
+  if (error.code == Errc::kSourceChanged || error.code == Errc::kSourceInUse) {
+    return "Stop what writes to the disk (a running guest, a backup), then send it again.";
+  }
+  return {};
+}
+
+}  // namespace
+
+void throw_exception_from_error(const Failure& failure, const boost::source_location&) {
+  throw TransferError(failure.error, failure.failure_class, failure.message);
+}
+
+SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
+    : options_(options),
+      on_progress_(std::move(progress)),
+      started_(std::chrono::steady_clock::now()),
+      peer_(endpoint_text(options.host, options.port)) {
+  random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
+}
+
+SendJob::~SendJob() {
+  stop_streams(true);
+  worker_.join();
+}
+
+template <class Function>
+void SendJob::post(Function function) {
+  asio::post(context_, [this, function = std::move(function)]() mutable {
+    function();
+    drain_actions();
+  });
+}
+
+template <class Task, class Then>
+void SendJob::work(Task task, Then then) {
+  asio::post(worker_, [this, task = std::move(task), then = std::move(then)]() mutable {
+    auto result = task();
+    post([this, result = std::move(result), then = std::move(then)]() mutable {
+      if (session_->over()) return;
+      if (result.has_error()) return fail(result.error(), {});
+      then(std::move(*result));
+    });
+  });
+}
+
+SendResult SendJob::run() {
+  enter(Phase::kPlanning);
+  auto chain = SourceChain::open(options_.disk_path, options_.name);
+  if (chain.has_error()) {
+    settle(chain.error(), classify(chain.error()), {});
+    return result();
+  }
+  chain_ = std::move(*chain);
+  if (cancelled_) {
+    settle(Error{.code = BaseErrc::kCancelled}, FailureClass::kCancelled, {});
+    return result();
+  }
+  enter(Phase::kConnecting);
+  asio::co_spawn(context_, converse(), [this](const std::exception_ptr& failure) {
+    ended_ = true;
+    tick_.cancel();
+    try {
+      if (failure) std::rethrow_exception(failure);
+    } catch (const TransferError& problem) {
+      settle(problem.error(), problem.failure_class(), problem.text());
+    } catch (const std::exception& problem) {
+      settle(Error{.code = Errc::kProtocol}, FailureClass::kFailed, problem.what());
+    }
+  });
+  asio::co_spawn(context_, report_regularly(), [](const std::exception_ptr&) {});
+  context_.run();
+  // What the worker still does is of no use any more; it looks at cancelled_.
+  cancelled_ = true;
+  stop_streams(true);
+  worker_.join();
+  return result();
+}
+
+void SendJob::cancel() {
+  cancelled_ = true;
+  asio::post(context_, [this] {
+    if (!session_) {
+      context_.stop();  // connecting: there is nobody to tell
+      return;
+    }
+    session_->on_cancel();
+    drain_actions();
+    if (control_) control_->stop_receiving();
+  });
+}
+
+asio::awaitable<void> SendJob::connect() {
+  tcp::socket tcp_socket =
+      co_await connect_to(context_, options_.host, options_.port, options_.timeouts.handshake);
+  host_address_ = tcp_socket.remote_endpoint().address().to_string();
+  auto socket = std::make_unique<SecureSocket>(std::move(tcp_socket), peer_);
+  socket->set_deadline(options_.timeouts.handshake);
+  co_await socket->connect_secure(preamble_, options_.key, false);
+  socket->clear_deadline();
+  cipher_ = socket->cipher();
+  control_ = std::make_shared<ControlChannel>(std::move(socket), options_.timeouts);
+}
+
+asio::awaitable<void> SendJob::converse() {
+  co_await connect();
+  control_->start_writer();
+  const std::uint32_t extent =
+      options_.extent_bytes == 0 ? kDefaultExtentBytes : options_.extent_bytes;
+  session_ = std::make_unique<SenderSession>(SenderSession::Config{
+      .preamble = preamble_,
+      .features = options_.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0,
+      .extent_bytes_max = extent,
+      .streams_wanted = streams_for(options_, extent),
+      .nonce = random_u64(),
+      .software = kSoftware,
+      .verify = options_.verify,
+      .disks = chain_->offer()});
+  enter(Phase::kPlanning);
+  session_->start();
+  drain_actions();
+  if (cancelled_) session_->on_cancel();
+  while (!session_->over()) {
+    std::optional<TransferError> lost;
+    try {
+      const Message message = co_await control_->receive();
+      if (std::holds_alternative<Welcome>(message)) control_->allow_long_messages();
+      session_->on_message(message);
+    } catch (const TransferError& problem) {
+      lost = problem;
+    }
+    if (!session_->over() && lost) {
+      // What the connection says goes before what the session would make of it.
+      settle(lost->error(), lost->failure_class(), lost->text());
+      session_->on_error(lost->error(), lost->text());
+    }
+    drain_actions();
+  }
+  drain_actions();
+  cancelled_ = true;
+  // In good order only when all went well: a stream of a dead job has nothing to finish.
+  stop_streams(failure_.has_value());
+  co_await control_->finish();
+}
+
+asio::awaitable<void> SendJob::report_regularly() {
+  while (!ended_) {
+    tick_.expires_after(kProgressInterval);
+    (void)co_await tick_.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (ended_) break;
+    give_up_stalled();
+    tell_progress();
+  }
+}
+
+void SendJob::drain_actions() {
+  while (session_) {
+    auto action = session_->next_action();
+    if (!action) return;
+    std::visit([this](auto& one) { act(one); }, *action);
+  }
+}
+
+void SendJob::fail(const Error& error, const std::string& text) {
+  session_->on_error(error, text);
+  drain_actions();
+  control_->stop_receiving();
+}
+
+void SendJob::act(SenderSession::Send& action) {
+  control_->send(action.message);
+}
+
+void SendJob::act(SenderSession::ComputeDigest& action) {
+  disk_ = action.disk;
+  counters_.phase_total = chain_->payload_bytes(action.disk);
+  counters_.phase_done = 0;
+  enter(action.verify ? Phase::kVerifying : Phase::kComparing);
+  const vhdx::WorkWatch watch{.progress =
+                                  [this](std::uint64_t done, std::uint64_t total) {
+                                    counters_.phase_done = done;
+                                    counters_.phase_total = total;
+                                  },
+                              .cancel = &cancelled_};
+  work(
+      [this, disk = action.disk, seed = session_->hash_seed(), watch] {
+        BufferPool pool(kDefaultExtentBytes, 1);
+        const Buffer buffer = pool.acquire();
+        return vhdx::layer_digest(chain_->layer(disk), seed, buffer.bytes(), watch);
+      },
+      [this, disk = action.disk](const Hash128& digest) { session_->on_digest(disk, digest); });
+}
+
+void SendJob::act(SenderSession::PreparePlan& action) {
+  disk_ = action.disk;
+  enter(Phase::kPlanning);
+  work([this, disk = action.disk] { return vhdx::BlockPlan::of_layer(chain_->layer(disk)); },
+       [this, disk = action.disk](const vhdx::BlockPlan& plan) {
+         session_->on_plan(disk, plan.encoded());
+       });
+}
+
+void SendJob::start_streams_job() {
+  const Welcome& welcome = session_->welcome();
+  const auto streams =
+      std::min(streams_for(options_, welcome.extent_bytes_max), welcome.streams_max);
+  pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, streams);
+  limiter_ = std::make_unique<RateLimiter>(options_.limit_bytes_per_second);
+  queue_ = std::make_unique<ExtentQueue>(welcome.extent_bytes_max, welcome.credit_bytes,
+                                         session_->hash_seed(),
+                                         [this](std::uint32_t disk, const Ledger& ledger) {
+                                           // Called inside an acknowledgement, on the control
+                                           // thread.
+                                           ledger_ = ledger.sum();
+                                           enter(Phase::kSealing);
+                                           session_->on_copied(disk, ledger);
+                                         });
+  streams_job_ = std::make_unique<SendStreamJob>(SendStreamJob{
+      .queue = *queue_,
+      .limiter = *limiter_,
+      .pool = *pool_,
+      .counters = counters_,
+      .hash_seed = session_->hash_seed(),
+      .key = options_.key,
+      .job_id = preamble_.job_id,
+      .host = host_address_,
+      .port = options_.port,
+      .timeouts = options_.timeouts,
+      .plaintext = (welcome.features & static_cast<std::uint64_t>(Feature::kPlaintextData)) != 0,
+      .on_lost =
+          [this](std::uint32_t stream) {
+            post([this, stream] { session_->on_stream_lost(stream); });
+          },
+      .on_fatal =
+          [this](const Error& error) {
+            post([this, error] {
+              if (!session_->over()) fail(error, {});
+            });
+          }});
+}
+
+void SendJob::act(SenderSession::OpenStreams& action) {
+  if (!streams_job_) start_streams_job();
+  for (const StreamGrant& grant : action.grants) {
+    streams_.push_back(std::make_unique<SendStream>(*streams_job_, grant));
+  }
+}
+
+void SendJob::act(SenderSession::CopyDisk& action) {
+  disk_ = action.disk;
+  enter(Phase::kCopying);
+  queue_->begin_disk(action.disk, chain_->layer(action.disk));
+}
+
+void SendJob::act(SenderSession::Acknowledge& action) {
+  if (!queue_) return;
+  queue_->add_credit(action.credit_bytes);
+  counters_.written_bytes.fetch_add(action.credit_bytes, std::memory_order_relaxed);
+  for (const WrittenCount& count : action.streams) {
+    auto taken = queue_->acknowledge(count.stream, count.frames);
+    if (taken.has_error()) return fail(taken.error(), {});
+  }
+}
+
+void SendJob::act(SenderSession::NoteDurable& action) {
+  counters_.durable_bytes.store(durable_before_ + action.raw_bytes, std::memory_order_relaxed);
+}
+
+void SendJob::act(SenderSession::RequeueStream& action) {
+  auto requeued = queue_->requeue(action.stream, action.frames);
+  if (requeued.has_error()) return fail(requeued.error(), {});
+  counters_.resent_bytes.fetch_add(*requeued, std::memory_order_relaxed);
+}
+
+void SendJob::act(SenderSession::CheckSource& action) {
+  enter(Phase::kCommitting);
+  auto unchanged = chain_->check_unchanged(action.disk);
+  if (unchanged.has_error()) return fail(unchanged.error(), {});
+  session_->on_source_unchanged(action.disk);
+}
+
+void SendJob::act(SenderSession::DiskDone& action) {
+  const std::uint32_t disk = action.disk;
+  const vhdx::Geometry& geometry = chain_->layer(disk).geometry();
+  reports_.push_back(
+      {.name = chain_->name(disk),
+       .source_path = chain_->path(disk),
+       .outcome = action.identical ? DiskReport::Outcome::kIdentical : DiskReport::Outcome::kSent,
+       .virtual_bytes = geometry.virtual_size_bytes,
+       .payload_bytes = chain_->payload_bytes(disk),
+       .ledger = action.identical ? std::string{} : to_string(ledger_),
+       .verified = options_.verify && !action.identical});
+  if (!action.identical) {
+    durable_before_ += geometry.virtual_size_bytes;
+    counters_.durable_bytes.store(durable_before_, std::memory_order_relaxed);
+  }
+}
+
+void SendJob::act(SenderSession::Finish&) {
+  enter(Phase::kDone);
+}
+
+void SendJob::act(SenderSession::Abort& action) {
+  cancelled_ = true;
+  std::string text;
+  if (!action.peer_text.empty()) text = peer_ + ": " + action.peer_text;
+  settle(action.error, classify(action.error), text);
+}
+
+void SendJob::stop_streams(bool at_once) {
+  if (queue_) queue_->stop();
+  if (at_once) {
+    for (const auto& stream : streams_) stream->abort();
+  }
+  streams_.clear();
+}
+
+// Control may be alive while a data stream is not: a relay that swallows, a path that died.
+void SendJob::give_up_stalled() {
+  const auto now = std::chrono::steady_clock::now();
+  for (const auto& stream : streams_) {
+    const ExtentQueue::StreamState state = queue_->stream_state(stream->number());
+    const std::uint64_t sent = stream->sent_bytes();
+    Movement& last = movements_[stream->number()];
+    const bool idle = state.in_flight == 0 || stream->held_back();
+    if (idle || sent != last.sent_bytes || state.acknowledged != last.acknowledged) {
+      last = {.sent_bytes = sent, .acknowledged = state.acknowledged, .when = now};
+    } else if (now - last.when > options_.timeouts.stall) {
+      stream->give_up();
+      last.when = now;
+    }
+  }
+}
+
+void SendJob::settle(const Error& error, FailureClass failure_class, const std::string& text) {
+  if (failure_) return;  // the first failure is the cause, what follows is its consequence
+  failure_ = Failure{.failure_class = failure_class,
+                     .error = error,
+                     .message = text.empty() ? describe(error) : text,
+                     .advice = advice_for(failure_class, error)};
+}
+
+void SendJob::enter(Phase phase) {
+  phase_ = phase;
+  tell_progress();
+}
+
+void SendJob::tell_progress() {
+  if (on_progress_) on_progress_(snapshot());
+}
+
+Progress SendJob::snapshot() const {
+  Progress progress;
+  progress.phase = phase_;
+  progress.elapsed = std::chrono::steady_clock::now() - started_;
+  progress.disk_index = disk_;
+  if (chain_) {
+    progress.disk = chain_->name(disk_);
+    progress.disk_count = static_cast<std::uint32_t>(chain_->size());
+    for (std::uint32_t disk = 0; disk < chain_->size(); ++disk) {
+      progress.bytes_total += chain_->payload_bytes(disk);
+      progress.unallocated_bytes +=
+          chain_->layer(disk).geometry().virtual_size_bytes - chain_->payload_bytes(disk);
+    }
+  }
+  for (const DiskReport& report : reports_) {
+    if (report.outcome == DiskReport::Outcome::kIdentical) {
+      progress.bytes_done += report.payload_bytes;
+    }
+  }
+  progress.bytes_done += counters_.payload_done.load(std::memory_order_relaxed) -
+                         counters_.resent_bytes.load(std::memory_order_relaxed);
+  progress.phase_bytes_total = counters_.phase_total.load(std::memory_order_relaxed);
+  progress.phase_bytes_done = counters_.phase_done.load(std::memory_order_relaxed);
+  progress.wire_bytes = counters_.wire_bytes.load(std::memory_order_relaxed);
+  progress.zero_bytes = counters_.zero_bytes.load(std::memory_order_relaxed);
+  progress.written_bytes = counters_.written_bytes.load(std::memory_order_relaxed);
+  progress.durable_bytes = counters_.durable_bytes.load(std::memory_order_relaxed);
+  progress.streams = counters_.streams.load(std::memory_order_relaxed);
+  return progress;
+}
+
+SendResult SendJob::result() {
+  if (!failure_ && phase_ != Phase::kDone) {
+    settle(Error{.code = BaseErrc::kCancelled}, FailureClass::kCancelled, {});
+  }
+  if (failure_) return *failure_;
+  JobReport report;
+  report.disks = reports_;
+  report.totals = snapshot();
+  report.peer = peer_ + ", " + session_->welcome().software;
+  report.cipher = cipher_;
+  report.plaintext_data = streams_job_ && streams_job_->plaintext;
+  report.frames = counters_.frames.load();
+  report.streams_replaced = session_->streams_replaced();
+  report.resent_bytes = counters_.resent_bytes.load();
+  if (pool_) report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
+  return report;
+}
+
+}  // namespace vhdxm::transfer

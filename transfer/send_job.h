@@ -1,0 +1,108 @@
+// Runs one job of a sender: drives its SenderSession with a socket, threads and the source.
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <boost/asio/thread_pool.hpp>
+#include <chrono>
+#include <map>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/buffer_pool.h"
+#include "transfer/control_channel.h"
+#include "transfer/extent_queue.h"
+#include "transfer/job_counters.h"
+#include "transfer/rate_limiter.h"
+#include "transfer/send_stream.h"
+#include "transfer/sender.h"
+#include "transfer/sender_session.h"
+#include "transfer/source_chain.h"
+
+namespace vhdxm::transfer {
+
+/// Everything but cancel() and the bodies of work() runs on the thread that calls run().
+class SendJob {
+ public:
+  SendJob(const SenderOptions& options, ProgressFunction progress);
+  ~SendJob();
+
+  SendResult run();
+  void cancel();
+
+ private:
+  asio::awaitable<void> converse();
+  asio::awaitable<void> connect();
+  asio::awaitable<void> report_regularly();
+  void drain_actions();
+  void act(SenderSession::Send& action);
+  void act(SenderSession::ComputeDigest& action);
+  void act(SenderSession::PreparePlan& action);
+  void act(SenderSession::OpenStreams& action);
+  void act(SenderSession::CopyDisk& action);
+  void act(SenderSession::Acknowledge& action);
+  void act(SenderSession::NoteDurable& action);
+  void act(SenderSession::RequeueStream& action);
+  void act(SenderSession::CheckSource& action);
+  void act(SenderSession::DiskDone& action);
+  void act(SenderSession::Finish& action);
+  void act(SenderSession::Abort& action);
+
+  /// Runs `task` on the worker, then `then(result)` on the control thread, unless the job is over.
+  template <class Task, class Then>
+  void work(Task task, Then then);
+  template <class Function>
+  void post(Function function);
+
+  void start_streams_job();
+  void stop_streams(bool at_once);
+  void give_up_stalled();
+  void fail(const Error& error, const std::string& text);
+  void settle(const Error& error, FailureClass failure_class, const std::string& text);
+  void enter(Phase phase);
+  void tell_progress();
+  Progress snapshot() const;
+  SendResult result();
+
+  const SenderOptions options_;
+  const ProgressFunction on_progress_;
+  const std::chrono::steady_clock::time_point started_;
+  std::string peer_;
+  Preamble preamble_;
+
+  asio::io_context context_{1};
+  asio::thread_pool worker_{1};
+  std::unique_ptr<SourceChain> chain_;
+  std::unique_ptr<SenderSession> session_;
+  std::shared_ptr<ControlChannel> control_;
+  std::string host_address_;
+
+  JobCounters counters_;
+  std::unique_ptr<BufferPool> pool_;
+  std::unique_ptr<RateLimiter> limiter_;
+  std::unique_ptr<ExtentQueue> queue_;
+  std::unique_ptr<SendStreamJob> streams_job_;
+  std::vector<std::unique_ptr<SendStream>> streams_;
+  /// When a stream last got something done, by its number.
+  struct Movement {
+    std::uint64_t sent_bytes = 0;
+    std::uint64_t acknowledged = 0;
+    std::chrono::steady_clock::time_point when;
+  };
+  std::map<std::uint32_t, Movement> movements_;
+
+  std::atomic<bool> cancelled_{false};
+  asio::steady_timer tick_{context_};
+  bool ended_ = false;
+  Phase phase_ = Phase::kConnecting;
+  std::uint32_t disk_ = 0;
+  std::uint64_t durable_before_ = 0;  ///< Of the disks before this one.
+  std::vector<DiskReport> reports_;
+  Hash128 ledger_;
+  std::string cipher_;
+  std::optional<Failure> failure_;
+};
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,84 @@
+// One data stream of a sender: a connection and a thread that pulls, reads, hashes and sends.
+//
+// The thread runs an io_context of its own. Nothing else runs on it, so blocking on the queue or on
+// the disk there holds up nobody, and no extent crosses a thread between disk and socket; while
+// this stream reads, the kernel sends what it queued and the other streams go on. (docs/decisions
+// says why this and not a pool of workers.)
+#pragma once
+
+#include <atomic>
+#include <boost/asio/io_context.hpp>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "base/buffer_pool.h"
+#include "transfer/extent_queue.h"
+#include "transfer/job_counters.h"
+#include "transfer/messages.h"
+#include "transfer/pairing_key.h"
+#include "transfer/rate_limiter.h"
+#include "transfer/secure_socket.h"
+#include "transfer/timeouts.h"
+
+namespace vhdxm::transfer {
+
+/// What all data streams of a job share. Lives longer than they.
+struct SendStreamJob {
+  ExtentQueue& queue;
+  RateLimiter& limiter;
+  BufferPool& pool;
+  JobCounters& counters;
+  std::uint64_t hash_seed = 0;
+  PairingKey key;
+  JobId job_id{};
+  std::string host;  ///< The address of the control connection: all streams go to one host.
+  std::uint16_t port = 0;
+  Timeouts timeouts;
+  bool plaintext = false;
+  /// The stream is gone; its thread ends. Called from the stream's thread.
+  std::function<void(std::uint32_t stream)> on_lost;
+  /// The job cannot go on: the source cannot be read. Called from the stream's thread.
+  std::function<void(const Error& error)> on_fatal;
+};
+
+class SendStream {
+ public:
+  /// Starts the thread, which connects and joins.
+  SendStream(SendStreamJob& job, StreamGrant grant);
+  /// Ends the thread: in good order after ExtentQueue::stop(), at once after abort().
+  ~SendStream();
+  SendStream(const SendStream&) = delete;
+  SendStream& operator=(const SendStream&) = delete;
+
+  std::uint32_t number() const { return grant_.stream; }
+  /// Ends the thread soon, whatever it waits for; on_lost is not called. From any thread.
+  void abort();
+  /// The same of one stream of a job that goes on: on_lost follows. From any thread.
+  void give_up();
+  /// Bytes that went out so far. From any thread.
+  std::uint64_t sent_bytes() const { return sent_bytes_.load(std::memory_order_relaxed); }
+  /// Whether it waits for the limit's sake. From any thread.
+  bool held_back() const { return held_back_.load(std::memory_order_relaxed); }
+
+ private:
+  void thread_main();
+  asio::awaitable<void> run();
+  asio::awaitable<void> join();
+  asio::awaitable<void> pump();
+  asio::awaitable<void> send_batch(ExtentQueue::Batch batch, std::span<std::byte> buffer);
+  asio::awaitable<void> pace(std::uint64_t wire_bytes);
+
+  SendStreamJob& job_;
+  const StreamGrant grant_;
+  asio::io_context context_{1};
+  std::unique_ptr<SecureSocket> socket_;
+  std::atomic<std::uint64_t> sent_bytes_{0};
+  std::atomic<bool> held_back_{false};
+  std::atomic<bool> given_up_{false};
+  std::thread thread_;
+};
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,263 @@
+#include "transfer/sender_session.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace vhdxm::transfer {
+
+SenderSession::SenderSession(Config config) : config_(std::move(config)) {}
+
+std::optional<SenderSession::Action> SenderSession::next_action() {
+  if (actions_.empty()) return std::nullopt;
+  Action action = std::move(actions_.front());
+  actions_.pop_front();
+  return action;
+}
+
+void SenderSession::start() {
+  state_ = State::kWelcome;
+  send(Hello{.preamble = encode(config_.preamble),
+             .features = config_.features,
+             .extent_bytes_max = config_.extent_bytes_max,
+             .streams_wanted = config_.streams_wanted,
+             .nonce = config_.nonce,
+             .software = config_.software});
+}
+
+void SenderSession::on_message(const Message& message) {
+  if (over()) return;
+  std::visit([this](const auto& one) { handle(one); }, message);
+}
+
+bool SenderSession::expect(State state, std::uint32_t disk, const char* what) {
+  if (state_ == state && disk == disk_) return true;
+  unexpected(what);
+  return false;
+}
+
+void SenderSession::unexpected(const char* what) {
+  on_error(Error{.code = Errc::kProtocol, .where = what},
+           "The other side said something that does not fit here.");
+}
+
+void SenderSession::handle(const Welcome& message) {
+  if (state_ != State::kWelcome) return unexpected("Welcome, twice");
+  const bool more_features = (message.features & ~config_.features) != 0;
+  if (message.extent_bytes_max < kCellBytes ||
+      message.extent_bytes_max > config_.extent_bytes_max ||
+      message.extent_bytes_max % kCellBytes != 0 || message.streams_max == 0 ||
+      message.credit_bytes < message.extent_bytes_max || more_features) {
+    return unexpected("Welcome: extent size, streams, credit or features that were not asked for");
+  }
+  welcome_ = message;
+  send_offer();
+  state_ = State::kOfferReply;
+}
+
+void SenderSession::send_offer() {
+  std::uint32_t index = 0;
+  for (OfferDisk& disk : config_.disks) {
+    auto items = std::exchange(disk.description.opaque_items, {});
+    disk.disk = index;
+    send(disk);
+    for (auto& item : items) send(OfferItem{.disk = index, .item = std::move(item)});
+    ++index;
+  }
+  send(OfferEnd{.disk_count = index});
+}
+
+void SenderSession::handle(const OfferReply& message) {
+  if (state_ != State::kOfferReply || message.actions.size() != config_.disks.size()) {
+    return unexpected("OfferReply");
+  }
+  offer_actions_ = message.actions;
+  next_disk();
+}
+
+void SenderSession::next_disk() {
+  if (disk_ == config_.disks.size()) {
+    send(EndJob{});
+    state_ = State::kJobDone;
+  } else if (offer_actions_[disk_] == OfferAction::kCompare) {
+    state_ = State::kCompareDigest;
+    actions_.emplace_back(ComputeDigest{.disk = disk_, .verify = false});
+  } else {
+    state_ = State::kPlan;
+    actions_.emplace_back(PreparePlan{.disk = disk_});
+  }
+}
+
+void SenderSession::on_digest(std::uint32_t disk, const Hash128& digest) {
+  if (over() || disk != disk_) return;
+  if (state_ == State::kCompareDigest) {
+    send(CompareDigest{.disk = disk, .digest = digest});
+    state_ = State::kCompareSame;
+  } else if (state_ == State::kVerifyDigest) {
+    send(VerifyDisk{.disk = disk, .digest = digest});
+    state_ = State::kVerifySame;
+  }
+}
+
+void SenderSession::handle(const CompareSame& message) {
+  if (expect(State::kCompareSame, message.disk, "CompareSame")) finish_disk(true);
+}
+
+void SenderSession::finish_disk(bool identical) {
+  actions_.emplace_back(DiskDone{.disk = disk_, .identical = identical});
+  ++disk_;
+  next_disk();
+}
+
+void SenderSession::on_plan(std::uint32_t disk, std::span<const std::byte> encoded) {
+  if (over() || state_ != State::kPlan || disk != disk_) return;
+  for (std::size_t at = 0; at < encoded.size();) {
+    const auto part = encoded.subspan(at, std::min(kBlockPlanPartBytesMax, encoded.size() - at));
+    send(PlanPart{.disk = disk, .first_byte = at, .bytes = {part.begin(), part.end()}});
+    at += part.size();
+  }
+  send(BeginDisk{.disk = disk});
+  state_ = State::kDiskReady;
+}
+
+void SenderSession::handle(const DiskReady& message) {
+  if (!expect(State::kDiskReady, message.disk, "DiskReady")) return;
+  if (streams_opened_) return start_copy();
+  const auto count = std::min(config_.streams_wanted, welcome_.streams_max);
+  tokens_awaited_ = count;
+  send(StreamRequest{.count = count});
+  state_ = State::kTokens;
+}
+
+void SenderSession::handle(const StreamTokens& message) {
+  if (message.grants.empty() || message.grants.size() > tokens_awaited_) {
+    return unexpected("StreamTokens: none, or more than were asked for");
+  }
+  for (const StreamGrant& grant : message.grants) {
+    // Numbers count up and are never used again: an acknowledgement cannot mean two streams.
+    if (grant.stream != streams_granted_) return unexpected("StreamTokens: stream number");
+    ++streams_granted_;
+  }
+  tokens_awaited_ -= static_cast<unsigned>(message.grants.size());
+  actions_.emplace_back(OpenStreams{.grants = message.grants});
+  if (state_ != State::kTokens) return;  // a replacement for a lost stream
+  tokens_awaited_ = 0;
+  streams_opened_ = true;
+  start_copy();
+}
+
+void SenderSession::start_copy() {
+  actions_.emplace_back(CopyDisk{.disk = disk_});
+  state_ = State::kCopying;
+}
+
+void SenderSession::handle(const Written& message) {
+  for (const WrittenCount& count : message.streams) {
+    if (count.stream >= streams_granted_) return unexpected("Written: a stream that is not ours");
+  }
+  actions_.emplace_back(
+      Acknowledge{.streams = message.streams, .credit_bytes = message.credit_bytes});
+}
+
+void SenderSession::handle(const Durable& message) {
+  if (message.disk > disk_) return unexpected("Durable: a disk that was not begun");
+  if (message.disk == disk_) actions_.emplace_back(NoteDurable{.raw_bytes = message.raw_bytes});
+}
+
+void SenderSession::on_stream_lost(std::uint32_t stream) {
+  if (over() || std::find(lost_.begin(), lost_.end(), stream) != lost_.end()) return;
+  lost_.push_back(stream);
+  send(StreamLost{.stream = stream});
+}
+
+void SenderSession::handle(const StreamDrained& message) {
+  const auto lost = std::find(lost_.begin(), lost_.end(), message.stream);
+  if (lost == lost_.end()) return unexpected("StreamDrained: a stream that was not given up");
+  lost_.erase(lost);
+  actions_.emplace_back(RequeueStream{.stream = message.stream, .frames = message.frames});
+  if (replacements_ == config_.replacements_max) {
+    return on_error(Error{.code = Errc::kPeerClosed, .where = "data streams break again and again"},
+                    "Too many data streams broke.");
+  }
+  ++replacements_;
+  ++tokens_awaited_;
+  send(StreamRequest{.count = 1});
+}
+
+void SenderSession::on_copied(std::uint32_t disk, const Ledger& ledger) {
+  if (over() || state_ != State::kCopying || disk != disk_) return;
+  ledger_ = ledger.sum();
+  send(EndDisk{.disk = disk,
+               .ledger = ledger.sum(),
+               .entries = ledger.entries(),
+               .raw_bytes = ledger.raw_bytes()});
+  state_ = State::kSealed;
+}
+
+void SenderSession::handle(const DiskSealed& message) {
+  if (!expect(State::kSealed, message.disk, "DiskSealed")) return;
+  if (message.ledger != ledger_) {
+    return on_error(Error{.code = Errc::kLedgerMismatch, .where = "DiskSealed"},
+                    "The destination's ledger is not the one that was sent.");
+  }
+  if (!config_.verify) return check_source();
+  actions_.emplace_back(ComputeDigest{.disk = disk_, .verify = true});
+  state_ = State::kVerifyDigest;
+}
+
+void SenderSession::handle(const VerifySame& message) {
+  if (expect(State::kVerifySame, message.disk, "VerifySame")) check_source();
+}
+
+void SenderSession::check_source() {
+  actions_.emplace_back(CheckSource{.disk = disk_});
+  state_ = State::kSourceCheck;
+}
+
+void SenderSession::on_source_unchanged(std::uint32_t disk) {
+  if (over() || state_ != State::kSourceCheck || disk != disk_) return;
+  send(CommitDisk{.disk = disk});
+  state_ = State::kCommitted;
+}
+
+void SenderSession::handle(const DiskCommitted& message) {
+  if (expect(State::kCommitted, message.disk, "DiskCommitted")) finish_disk(false);
+}
+
+void SenderSession::handle(const JobDone&) {
+  if (state_ != State::kJobDone) return unexpected("JobDone");
+  state_ = State::kOver;
+  actions_.emplace_back(Finish{});
+}
+
+void SenderSession::handle(const Fail& message) {
+  state_ = State::kOver;
+  const bool known = message.code >= static_cast<int>(Errc::kNotOurProtocol) &&
+                     message.code <= static_cast<int>(kErrcLast);
+  const auto errc = known ? static_cast<Errc>(message.code) : Errc::kPeerFailed;
+  actions_.emplace_back(Abort{.error = Error{.code = errc}, .peer_text = message.text});
+}
+
+void SenderSession::handle(const Cancel&) {
+  state_ = State::kOver;
+  actions_.emplace_back(Abort{.error = Error{.code = BaseErrc::kCancelled},
+                              .peer_text = "The receiver was stopped."});
+}
+
+void SenderSession::on_cancel() {
+  if (over()) return;
+  state_ = State::kOver;
+  send(Cancel{});
+  actions_.emplace_back(Abort{.error = Error{.code = BaseErrc::kCancelled}, .peer_text = {}});
+}
+
+void SenderSession::on_error(const Error& error, const std::string& text) {
+  if (over()) return;
+  state_ = State::kOver;
+  const bool ours = error.code.category() == make_error_code(Errc::kProtocol).category();
+  send(Fail{.code = static_cast<std::uint16_t>(ours ? error.code.value()
+                                                    : static_cast<int>(Errc::kPeerFailed)),
+            .text = text.empty() ? describe(error) : text + " (" + describe(error) + ")"});
+  actions_.emplace_back(Abort{.error = error, .peer_text = {}});
+}
+
+}  // namespace vhdxm::transfer

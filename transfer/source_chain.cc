@@ -1,0 +1,106 @@
+#include "transfer/source_chain.h"
+
+#include <filesystem>
+#include <utility>
+
+#include "base/directory.h"
+#include "transfer/errc.h"
+#include "vhdx/block_plan.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+// What a moved disk needs beside its blocks: header section, log, metadata; the BAT is added.
+constexpr std::uint64_t kFixedPartsBytes = 3 * vhdx::kMiB;
+// After a live move's hand-over the source keeps its copy under this ending; it owns nothing.
+constexpr std::string_view kReleasedEnding = ".released";
+
+Result<PosixFile::Stamp> stamp_of(const std::string& path) {
+  VHDXM_TRY(const auto file, PosixFile::open(path, {}));
+  VHDXM_TRY(const bool in_use, file->is_written_by_qemu());
+  if (in_use) {
+    return Error{.code = Errc::kSourceInUse,
+                 .where = "a QEMU process has it open for writing",
+                 .subject = path};
+  }
+  return file->stamp();
+}
+
+Result<std::uint64_t> payload_of(vhdx::Layer& layer) {
+  const std::uint64_t size = layer.geometry().virtual_size_bytes;
+  std::uint64_t bytes = 0;
+  std::vector<vhdx::Extent> extents;
+  for (std::uint64_t at = 0; at < size;) {
+    extents.clear();
+    VHDXM_TRY(at, layer.map(at, size - at, extents));
+    for (const vhdx::Extent& extent : extents) {
+      if (extent.kind == vhdx::ExtentKind::kData) bytes += extent.length;
+    }
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<SourceChain>> SourceChain::open(const std::string& path,
+                                                       const std::string& name) {
+  if (path.ends_with(kReleasedEnding)) {
+    return Error{.code = BaseErrc::kInvalidArgument,
+                 .where = "this copy was released to another host, which owns the disk now",
+                 .subject = path};
+  }
+  auto chain = std::unique_ptr<SourceChain>(new SourceChain());
+  VHDXM_TRY(const PosixFile::Stamp leaf_stamp, stamp_of(path));
+  VHDXM_TRY(chain->image_, vhdx::Image::open(path));
+  for (std::uint32_t disk = 0; disk < chain->size(); ++disk) {
+    vhdx::Layer& layer = chain->layer(disk);
+    const bool leaf = disk + 1 == chain->size();
+    std::string own_name = std::filesystem::path(leaf ? path : layer.name()).filename().string();
+    if (leaf && !name.empty()) own_name = name;
+    if (!Directory::is_plain_name(own_name)) {
+      return Error{.code = BaseErrc::kInvalidArgument,
+                   .where = "not a name that a disk can have at the destination",
+                   .subject = own_name};
+    }
+    chain->names_.push_back(std::move(own_name));
+    VHDXM_TRY(const PosixFile::Stamp stamp, stamp_of(layer.name()));
+    if (leaf && stamp != leaf_stamp) {
+      return Error{.code = Errc::kSourceChanged, .where = "while it was opened", .subject = path};
+    }
+    chain->stamps_.push_back(stamp);
+    VHDXM_TRY_VOID(layer.validate_bat());
+    VHDXM_TRY(const std::uint64_t payload, payload_of(layer));
+    chain->payload_bytes_.push_back(payload);
+  }
+  return chain;
+}
+
+vhdx::Layer& SourceChain::layer(std::uint32_t disk) const {
+  return *image_->layers()[image_->layers().size() - 1 - disk];
+}
+
+std::vector<OfferDisk> SourceChain::offer() const {
+  std::vector<OfferDisk> disks;
+  for (std::uint32_t disk = 0; disk < size(); ++disk) {
+    const vhdx::Description& description = layer(disk).description();
+    const vhdx::Geometry& geometry = description.geometry;
+    const bool fixed = geometry.type == vhdx::DiskType::kFixed;
+    const std::uint64_t payload = fixed ? geometry.virtual_size_bytes : payload_bytes_[disk];
+    const std::uint64_t bat = geometry.bat_entry_count() * vhdx::kBatEntryBytes;
+    disks.push_back({.disk = disk,
+                     .name = names_[disk],
+                     .description = description,
+                     .payload_bytes = payload + bat + kFixedPartsBytes});
+  }
+  return disks;
+}
+
+Result<void> SourceChain::check_unchanged(std::uint32_t disk) const {
+  VHDXM_TRY(const PosixFile::Stamp now, stamp_of(path(disk)));
+  if (now == stamps_[disk]) return {};
+  return Error{.code = Errc::kSourceChanged,
+               .where = "its file was written, resized or replaced",
+               .subject = path(disk)};
+}
+
+}  // namespace vhdxm::transfer
