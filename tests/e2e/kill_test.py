@@ -1,0 +1,117 @@
+"""Either side dies, or is stopped, at every stage: nothing that looks like a disk is left."""
+
+import json
+import signal
+import subprocess
+
+import support
+
+
+class Kill(support.DiskTest):
+    PHASES = ["connecting", "planning", "copying", "sealing", "verifying", "committing"]
+
+    def start_send(self, disk, receiver, *options):
+        return subprocess.Popen(
+            [support.BINARY, "send", str(disk), receiver.address, "--key-file", str(self.key_file),
+             "--json", "--verify", *options], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE, env=support.environment())
+
+    @staticmethod
+    def wait_for_phase(process, phase):
+        """Reads progress until `phase` is told; False if the command ended before."""
+        for line in process.stdout:
+            event = json.loads(line)
+            if event["type"] == "progress" and event.get("phase") == phase:
+                return True
+        return False
+
+    def assert_nothing_looks_complete(self, source):
+        """What is left says by its name that it is partial, and opens only if it is whole."""
+        for name in self.names():
+            self.assertEqual(name, "disk.vhdx.partial")
+            left = self.arrivals / name
+            opened = support.run("info", left)
+            if opened.code == 0:  # sealed: killed after the last byte, before the name
+                self.assert_complete(source, left)
+            else:
+                self.assertEqual(opened.code, 6, opened)
+
+    def test_sender_killed_at_every_stage(self):
+        disk = self.make_disk()
+        before = support.digest_of_file(disk)
+        for phase in self.PHASES:
+            with self.subTest(phase=phase), self.receiver() as receiver:
+                process = self.start_send(disk, receiver)
+                told = self.wait_for_phase(process, phase)
+                process.kill()
+                process.communicate(timeout=support.PATIENCE_SECONDS)
+                self.assertTrue(told, phase)
+                # Where the sender had not said who it is, the receiver has nothing to report.
+                if phase not in ("connecting", "planning"):
+                    receiver.wait_for("job_failed", "job_done")
+                if "disk.vhdx" in self.names():  # the last word was out already
+                    self.assertIn(phase, ("committing",))
+                    self.assert_complete(disk, self.arrivals / "disk.vhdx")
+                    (self.arrivals / "disk.vhdx").unlink()
+                else:
+                    self.assert_nothing_looks_complete(disk)
+                self.assertEqual(support.digest_of_file(disk), before)
+                again = self.send(disk, receiver)
+                self.assertEqual(again.code, 0, again)
+                self.assert_complete(disk, self.arrivals / "disk.vhdx")
+                (self.arrivals / "disk.vhdx").unlink()
+
+    def test_receiver_killed_at_every_stage(self):
+        disk = self.make_disk()
+        before = support.digest_of_file(disk)
+        for phase in self.PHASES:
+            with self.subTest(phase=phase):
+                with self.receiver() as receiver:
+                    process = self.start_send(disk, receiver)
+                    told = self.wait_for_phase(process, phase)
+                    receiver.kill()
+                    out, err = process.communicate(timeout=support.PATIENCE_SECONDS)
+                self.assertTrue(told, phase)
+                self.assertIn(process.returncode, (0, 5), err.decode())
+                if process.returncode == 0:
+                    self.assertEqual(phase, "committing")
+                else:
+                    last = json.loads(out.decode().splitlines()[-1])
+                    self.assertEqual(last["type"], "error", last)
+                    self.assertEqual(last["exit"], 5, last)
+                self.assertEqual(support.digest_of_file(disk), before)
+                if "disk.vhdx" in self.names():
+                    self.assert_complete(disk, self.arrivals / "disk.vhdx")
+                    (self.arrivals / "disk.vhdx").unlink()
+                else:
+                    self.assert_nothing_looks_complete(disk)
+                self.move(disk)
+                self.assert_complete(disk, self.arrivals / "disk.vhdx")
+                self.assertEqual(self.names(), ["disk.vhdx"])
+                (self.arrivals / "disk.vhdx").unlink()
+
+    def test_interrupt_leaves_nothing_and_says_so(self):
+        disk = self.make_disk()
+        with self.receiver() as receiver:
+            process = self.start_send(disk, receiver, "--limit", "10M")
+            self.assertTrue(self.wait_for_phase(process, "copying"))
+            process.send_signal(signal.SIGINT)
+            out, err = process.communicate(timeout=support.PATIENCE_SECONDS)
+            self.assertEqual(process.returncode, 130, err.decode())
+            receiver.wait_for("job_failed")
+            self.assertEqual(self.names(), [])
+            self.assertIn("The source still owns", out.decode())
+
+    def test_stopping_the_receiver_tells_the_sender(self):
+        disk = self.make_disk()
+        with self.receiver() as receiver:
+            process = self.start_send(disk, receiver, "--limit", "10M")
+            self.assertTrue(self.wait_for_phase(process, "copying"))
+            receiver.process.send_signal(signal.SIGTERM)
+            process.communicate(timeout=support.PATIENCE_SECONDS)
+            self.assertIn(process.returncode, (5, 7))
+        self.assertEqual(self.names(), [])
+
+
+if __name__ == "__main__":
+    support.main()

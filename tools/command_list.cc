@@ -1,0 +1,19 @@
+#include "tools/command_list.h"
+
+namespace vhdxm::tools {
+
+std::vector<std::unique_ptr<Command>> all_commands() {
+  std::vector<std::unique_ptr<Command>> commands;
+  commands.push_back(make_send_command());
+  commands.push_back(make_receive_command());
+  commands.push_back(make_info_command());
+  commands.push_back(make_map_command());
+  commands.push_back(make_check_command());
+  commands.push_back(make_create_command());
+  commands.push_back(make_compare_command());
+  commands.push_back(make_export_command());
+  commands.push_back(make_import_command());
+  return commands;
+}
+
+}  // namespace vhdxm::tools

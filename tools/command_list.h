@@ -1,0 +1,24 @@
+// All commands of the tool.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tools/command.h"
+
+namespace vhdxm::tools {
+
+std::unique_ptr<Command> make_info_command();
+std::unique_ptr<Command> make_map_command();
+std::unique_ptr<Command> make_check_command();
+std::unique_ptr<Command> make_create_command();
+std::unique_ptr<Command> make_compare_command();
+std::unique_ptr<Command> make_export_command();
+std::unique_ptr<Command> make_import_command();
+std::unique_ptr<Command> make_receive_command();
+std::unique_ptr<Command> make_send_command();
+
+/// In the order of the help.
+std::vector<std::unique_ptr<Command>> all_commands();
+
+}  // namespace vhdxm::tools

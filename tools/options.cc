@@ -1,0 +1,92 @@
+#include "tools/options.h"
+
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+
+#include <CLI/Config.hpp>
+#include <CLI/Formatter.hpp>
+#include <algorithm>
+#include <charconv>
+#include <utility>
+
+#include "base/size_text.h"
+#include "tools/printable_text.h"
+
+namespace vhdxm::tools {
+
+std::string environment_name(std::string_view option) {
+  std::string name = "VHDX_MIGRATE";
+  // "--block-size": the second of the two dashes in front becomes the separator.
+  for (const char c : option.substr(1)) {
+    if (c >= 'a' && c <= 'z') {
+      name += static_cast<char>(c - 'a' + 'A');
+    } else {
+      name += c == '-' ? '_' : c;
+    }
+  }
+  return name;
+}
+
+void OptionSet::argument(const std::string& name, std::string& value, const std::string& help) {
+  app_.add_option(name, value, help)->required()->option_text(" ");
+}
+
+void OptionSet::flag(const std::string& name, bool& value, const std::string& help) {
+  app_.add_flag(name, value, help)->envname(environment_name(name));
+}
+
+void OptionSet::text(const std::string& name, const std::string& type, std::string& value,
+                     const std::string& help) {
+  app_.add_option(name, value, help)->option_text(type)->envname(environment_name(name));
+}
+
+void OptionSet::size(const std::string& name, std::optional<std::uint64_t>& value,
+                     const std::string& help) {
+  const auto take = [name, &value](const std::string& text) {
+    value = parse_size(text);
+    if (!value) {
+      throw CLI::ValidationError(name, fmt::format("'{}' is not a size; sizes are bytes or take K, "
+                                                   "M, G, T: 4096, 32M, 1.5G",
+                                                   printable(text)));
+    }
+  };
+  app_.add_option_function<std::string>(name, take, help)
+      ->option_text("SIZE")
+      ->envname(environment_name(name));
+}
+
+void OptionSet::number(const std::string& name, std::optional<unsigned>& value, unsigned least,
+                       unsigned most, const std::string& help) {
+  const auto take = [name, &value, least, most](const std::string& text) {
+    unsigned number = 0;
+    const char* end = text.data() + text.size();
+    const auto [stop, error] = std::from_chars(text.data(), end, number);
+    if (error != std::errc{} || stop != end || number < least || number > most) {
+      throw CLI::ValidationError(name, fmt::format("'{}' is not a whole number from {} to {}",
+                                                   printable(text), least, most));
+    }
+    value = number;
+  };
+  app_.add_option_function<std::string>(name, take, help)
+      ->option_text("N")
+      ->envname(environment_name(name));
+}
+
+void OptionSet::choice(const std::string& name, std::string& value,
+                       const std::vector<std::string>& choices, const std::string& help,
+                       const std::string& why_not) {
+  const auto take = [name, &value, choices, why_not](const std::string& text) {
+    if (std::find(choices.begin(), choices.end(), text) == choices.end()) {
+      throw CLI::ValidationError(
+          name, fmt::format("'{}' is not {}{}{}{}", printable(text),
+                            choices.size() == 1 ? "offered, only " : "one of ",
+                            fmt::join(choices, ", "), why_not.empty() ? "" : "; ", why_not));
+    }
+    value = text;
+  };
+  app_.add_option_function<std::string>(name, take, help)
+      ->option_text(fmt::format("{}", fmt::join(choices, "|")))
+      ->envname(environment_name(name));
+}
+
+}  // namespace vhdxm::tools

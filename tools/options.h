@@ -1,0 +1,45 @@
+// Options of the commands: a flag, its environment variable and what values it takes, in one place.
+//
+// Precedence: flag, then environment variable, then default. The variable of --block-size is
+// VHDX_MIGRATE_BLOCK_SIZE; one that is set but empty counts as not set.
+#pragma once
+
+#include <CLI/App.hpp>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace vhdxm::tools {
+
+/// "VHDX_MIGRATE_BLOCK_SIZE" of "--block-size".
+std::string environment_name(std::string_view option);
+
+/// What one command takes. All variables must live until the command line was parsed.
+class OptionSet {
+ public:
+  explicit OptionSet(CLI::App& app) : app_(app) {}
+
+  /// A positional argument that must be there.
+  void argument(const std::string& name, std::string& value, const std::string& help);
+
+  void flag(const std::string& name, bool& value, const std::string& help);
+  void text(const std::string& name, const std::string& type, std::string& value,
+            const std::string& help);
+  /// Bytes: 4096, 512K, 1.5G. Units: bytes.
+  void size(const std::string& name, std::optional<std::uint64_t>& value, const std::string& help);
+  /// A whole number in [least, most].
+  void number(const std::string& name, std::optional<unsigned>& value, unsigned least,
+              unsigned most, const std::string& help);
+  /// One of `choices`. `why_not` is said of any other value, e.g. which version will have it.
+  void choice(const std::string& name, std::string& value, const std::vector<std::string>& choices,
+              const std::string& help, const std::string& why_not = "");
+
+  CLI::App& app() { return app_; }
+
+ private:
+  CLI::App& app_;
+};
+
+}  // namespace vhdxm::tools
