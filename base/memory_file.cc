@@ -28,6 +28,23 @@ MemoryFile::MemoryFile(std::string name, std::span<const std::byte> content)
   (void)write_at(0, content);
 }
 
+std::shared_ptr<MemoryFile> MemoryFile::clone() const {
+  auto copy = std::make_shared<MemoryFile>(name_);
+  const std::shared_lock lock(mutex_);
+  copy->pages_ = pages_;
+  copy->size_bytes_ = size_bytes_;
+  return copy;
+}
+
+MemoryFile::Page& MemoryFile::own(std::shared_ptr<Page>& page) {
+  if (!page) {
+    page = std::make_shared<Page>();
+  } else if (page.use_count() > 1) {
+    page = std::make_shared<Page>(*page);
+  }
+  return *page;
+}
+
 Result<std::size_t> MemoryFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
   const std::shared_lock lock(mutex_);
   if (offset >= size_bytes_) return std::size_t{0};
@@ -50,10 +67,9 @@ Result<void> MemoryFile::write_at(std::uint64_t offset, std::span<const std::byt
   const std::lock_guard lock(mutex_);
   for (std::size_t done = 0; done < bytes.size();) {
     const std::uint64_t at = offset + done;
-    auto& page = pages_[at / kPageBytes];
-    if (!page) page = std::make_unique<Page>();
+    Page& page = own(pages_[at / kPageBytes]);
     const std::size_t length = std::min(bytes.size() - done, kPageBytes - at % kPageBytes);
-    std::memcpy(page->data() + at % kPageBytes, bytes.data() + done, length);
+    std::memcpy(page.data() + at % kPageBytes, bytes.data() + done, length);
     done += length;
   }
   size_bytes_ = std::max<std::uint64_t>(size_bytes_, offset + bytes.size());
@@ -76,7 +92,7 @@ void MemoryFile::zero_locked(std::uint64_t offset, std::uint64_t length) {
       page = pages_.erase(page);
       continue;
     }
-    std::fill_n(page->second->begin() + static_cast<std::ptrdiff_t>(begin - page_begin),
+    std::fill_n(own(page->second).begin() + static_cast<std::ptrdiff_t>(begin - page_begin),
                 stop - begin, std::byte{0});
     ++page;
   }

@@ -17,6 +17,10 @@ class MemoryFile final : public File {
   explicit MemoryFile(std::string name = "memory") : name_(std::move(name)) {}
   MemoryFile(std::string name, std::span<const std::byte> content);
 
+  /// A file with this one's content, changed apart from it. Costs the number of its pages, not
+  /// their bytes: pages are shared until one of the two is written.
+  std::shared_ptr<MemoryFile> clone() const;
+
   Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) override;
   Result<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) override;
   Result<void> sync() override { return {}; }
@@ -31,12 +35,14 @@ class MemoryFile final : public File {
   static constexpr std::size_t kPageBytes = 4096;
   using Page = std::array<std::byte, kPageBytes>;
 
+  /// The page, for this file alone to change.
+  static Page& own(std::shared_ptr<Page>& page);
   void zero_locked(std::uint64_t offset, std::uint64_t length);
 
   const std::string name_;
   mutable std::shared_mutex mutex_;
   // State below is protected by mutex_.
-  std::map<std::uint64_t, std::unique_ptr<Page>> pages_;  ///< By page index.
+  std::map<std::uint64_t, std::shared_ptr<Page>> pages_;  ///< By page index.
   std::uint64_t size_bytes_ = 0;
 };
 

@@ -25,6 +25,22 @@ bool fits_off_t(std::uint64_t offset, std::uint64_t length) {
   return offset <= kMax && length <= kMax - offset;
 }
 
+// QEMU's permissions and where it locks for them (include/block/block-common.h, file-posix.c).
+constexpr std::uint64_t kQemuConsistentRead = 0;
+constexpr std::uint64_t kQemuWrite = 1;
+constexpr std::uint64_t kQemuResize = 3;
+constexpr std::uint64_t kQemuUsed = 100;
+constexpr std::uint64_t kQemuNotShared = 200;
+
+struct flock one_byte(short type, std::uint64_t byte) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  lock.l_start = static_cast<off_t>(byte);
+  lock.l_len = 1;
+  return lock;
+}
+
 std::int64_t nanoseconds(const timespec& time) {
   return static_cast<std::int64_t>(time.tv_sec) * 1'000'000'000 + time.tv_nsec;
 }
@@ -169,17 +185,44 @@ Result<void> PosixFile::lock_exclusive() {
   return {};
 }
 
-Result<bool> PosixFile::is_written_by_qemu() const {
-  struct flock lock {};
-  lock.l_type = F_WRLCK;  // would conflict with any lock there
-  lock.l_whence = SEEK_SET;
-  lock.l_start = 101;
-  lock.l_len = 1;
+Result<bool> PosixFile::has_foreign_lock(std::uint64_t byte) const {
+  struct flock lock = one_byte(F_WRLCK, byte);  // would conflict with any lock there
   if (::fcntl(fd_, F_OFD_GETLK, &lock) != 0) {
     if (errno == EINVAL || errno == ENOLCK) return false;  // a file system without locks
     return errno_error("look for locks").about(path_);
   }
   return lock.l_type != F_UNLCK;
+}
+
+Result<bool> PosixFile::is_written_by_qemu() const {
+  return has_foreign_lock(kQemuUsed + kQemuWrite);
+}
+
+Result<bool> PosixFile::lock_for_writing() {
+  if (auto locked = lock_exclusive(); locked.has_error()) {
+    if (locked.error().code == boost::system::errc::operation_would_block) return false;
+    return std::move(locked).error();
+  }
+  // First taken, then looked at whether others have what conflicts: two who do so at once both
+  // give up rather than both go on.
+  constexpr std::array kOurs = {kQemuUsed + kQemuConsistentRead, kQemuUsed + kQemuWrite,
+                                kQemuUsed + kQemuResize, kQemuNotShared + kQemuWrite,
+                                kQemuNotShared + kQemuResize};
+  for (const std::uint64_t byte : kOurs) {
+    struct flock lock = one_byte(F_RDLCK, byte);
+    if (::fcntl(fd_, F_OFD_SETLK, &lock) == 0) continue;
+    if (errno == EINVAL || errno == ENOLCK) return true;
+    if (errno == EAGAIN || errno == EACCES) return false;
+    return errno_error("lock").about(path_);
+  }
+  constexpr std::array kConflicts = {kQemuNotShared + kQemuConsistentRead,
+                                     kQemuNotShared + kQemuWrite, kQemuNotShared + kQemuResize,
+                                     kQemuUsed + kQemuWrite, kQemuUsed + kQemuResize};
+  for (const std::uint64_t byte : kConflicts) {
+    VHDXM_TRY(const bool taken, has_foreign_lock(byte));
+    if (taken) return false;
+  }
+  return true;
 }
 
 Result<PosixFile::Stamp> PosixFile::stamp() const {

@@ -45,6 +45,12 @@ class PosixFile final : public File {
   /// Errors: EWOULDBLOCK if somebody else has it.
   Result<void> lock_exclusive();
 
+  /// Takes the file for one writer: the lock above, and locks as QEMU takes them, on byte 100 + n
+  /// for each permission n that is used and 200 + n for each that others may not use (QEMU,
+  /// block/file-posix.c). They go with the descriptor. False: somebody else writes the file, or
+  /// reads it and relies on its not being written.
+  Result<bool> lock_for_writing();
+
   /// Whether a QEMU process has this file open for writing: QEMU holds a lock on byte 100 + n for
   /// each permission n it uses, and 1 is "write" (QEMU, docs/system/images: image locking).
   Result<bool> is_written_by_qemu() const;
@@ -64,6 +70,7 @@ class PosixFile final : public File {
   int fd() const { return fd_; }
 
  private:
+  Result<bool> has_foreign_lock(std::uint64_t byte) const;
   int fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const;
 
   const std::string path_;

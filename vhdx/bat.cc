@@ -19,9 +19,9 @@ Result<std::unique_ptr<Bat>> Bat::open(File& file, const Header& header, const R
                         "the BAT region is too small for the disk's blocks, [MS-VHDX] 2.5",
                         region.file_offset, region.length, needed);
   }
-  VHDXM_TRY(bat->file_bytes_, file.size());
+  VHDXM_TRY(const std::uint64_t file_bytes, file.size());
   // Nothing of a disk lies farther out; and what adds up places cannot wrap.
-  bat->file_bytes_ = std::min(bat->file_bytes_, kFileBytesMax);
+  bat->file_bytes_ = std::min(file_bytes, kFileBytesMax);
   for (const Region& taken : table.entries) {
     if (taken.length != 0) bat->taken_.push_back({taken.file_offset, taken.end()});
   }
@@ -74,6 +74,31 @@ Result<void> Bat::read_raw(std::uint64_t first_index, std::span<std::uint64_t> o
     const std::size_t count = std::min(out.size() - done, kPageEntries - in_page);
     for (std::size_t i = 0; i < count; ++i) out[done + i] = (*entries)[in_page + i];
     done += count;
+  }
+  return {};
+}
+
+Result<void> Bat::for_each_entry(
+    const std::function<Result<void>(std::uint64_t index, std::uint64_t raw)>& visit) {
+  auto page = std::make_unique<Page>();
+  const std::uint64_t end = entry_offset(entry_count_);
+  for (std::uint64_t at = region_offset_; at < end;) {
+    VHDXM_TRY(const File::DataRun run, file_.next_data(at));
+    if (run.begin >= end || run.begin >= run.end) break;
+    // From the entry that the data begins in: a hole may end anywhere.
+    at = std::max(at, run.begin) / kBatEntryBytes * kBatEntryBytes;
+    const std::uint64_t stop = std::min(end, run.end);
+    while (at < stop) {
+      const std::uint64_t first = (at - region_offset_) / kBatEntryBytes;
+      const auto count = static_cast<std::size_t>(
+          std::min<std::uint64_t>(kPageEntries, (stop - at + kBatEntryBytes - 1) / kBatEntryBytes));
+      VHDXM_TRY_VOID(read_exact_at(file_, at, std::as_writable_bytes(std::span(*page).first(count)),
+                                   "BAT, [MS-VHDX] 2.5"));
+      for (std::size_t i = 0; i < count; ++i) {
+        if ((*page)[i] != 0) VHDXM_TRY_VOID(visit(first + i, (*page)[i]));
+      }
+      at += count * kBatEntryBytes;
+    }
   }
   return {};
 }
@@ -176,9 +201,10 @@ Result<void> Bat::validate_place(std::uint64_t offset, std::uint64_t length,
     return format_error(Errc::kOverlap, "FileOffsetMB lies in the header section, [MS-VHDX] 2.5.1",
                         entry_offset(index), offset);
   }
-  if (offset > file_bytes_ || length_in_file > file_bytes_ - offset) {
+  const std::uint64_t file_bytes = file_bytes_.load(std::memory_order_relaxed);
+  if (offset > file_bytes || length_in_file > file_bytes - offset) {
     return format_error(Errc::kOutsideFile, "a block ends beyond the file, [MS-VHDX] 2.5.1",
-                        entry_offset(index), offset, file_bytes_);
+                        entry_offset(index), offset, file_bytes);
   }
   // offset <= kFileBytesMax, so the sum cannot wrap.
   const auto behind =

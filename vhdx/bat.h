@@ -6,7 +6,9 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -73,6 +75,14 @@ class Bat {
   Result<std::optional<std::uint64_t>> decode_sector_bitmap(std::uint64_t raw,
                                                             std::uint64_t index) const;
 
+  /// Who writes the file made it longer: entries up to there are good from now on.
+  void note_file_bytes(std::uint64_t bytes) { file_bytes_.store(bytes, std::memory_order_relaxed); }
+
+  /// Reads the whole BAT past any cache, and hands out every entry that is not zero. Holes of the
+  /// file are not read. Errors: of reading; what `visit` returns.
+  Result<void> for_each_entry(
+      const std::function<Result<void>(std::uint64_t index, std::uint64_t raw)>& visit);
+
  private:
   using Page = std::array<Le64, kPageEntries>;
   struct CachedPage {
@@ -97,7 +107,7 @@ class Bat {
   const Geometry geometry_;
   std::uint64_t region_offset_ = 0;
   std::uint64_t entry_count_ = 0;
-  std::uint64_t file_bytes_ = 0;
+  std::atomic<std::uint64_t> file_bytes_ = 0;
   std::vector<Range> taken_;  ///< Log and regions, sorted, apart from each other.
 
   std::mutex mutex_;

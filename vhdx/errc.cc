@@ -73,6 +73,10 @@ const char* sentence(Errc errc) {
       return "child and parent have different logical sector sizes";
     case Errc::kReadOnly:
       return "a view through a replayed log cannot be written";
+    case Errc::kInUse:
+      return "another program has the disk open for writing";
+    case Errc::kClosed:
+      return "the disk is closed";
   }
   return "unknown error";
 }

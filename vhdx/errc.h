@@ -46,6 +46,9 @@ enum class Errc {
   kChainTooDeep = 32,           ///< More parents behind each other than are allowed.
   kParentSectorSize = 33,       ///< Child and parent differ in their logical sector size.
   kReadOnly = 34,               ///< A view of a file that shows a replayed log cannot be written.
+
+  kInUse = 100,   ///< Another program has the disk open for writing.
+  kClosed = 101,  ///< The disk was closed, or is being closed.
 };
 
 error_code make_error_code(Errc errc);

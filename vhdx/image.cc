@@ -11,7 +11,6 @@
 #include <utility>
 
 #include "base/check.h"
-#include "base/posix_file.h"
 #include "vhdx/errc.h"
 #include "vhdx/extent_list.h"
 #include "vhdx/parent_resolver.h"
@@ -64,11 +63,8 @@ class ChainOpener {
  public:
   explicit ChainOpener(const Image::OpenOptions& options) : options_(options) {}
 
-  Result<std::vector<std::unique_ptr<Layer>>> open(const std::string& path) {
-    const bool writable = options_.replay == Layer::Replay::kOnFile;
-    VHDXM_TRY(auto file, PosixFile::open(path, {.access = writable ? PosixFile::Access::kReadWrite
-                                                                   : PosixFile::Access::kReadOnly,
-                                                .direct = options_.direct}));
+  Result<std::vector<std::unique_ptr<Layer>>> open(std::shared_ptr<PosixFile> file) {
+    const std::string path = file->name();
     struct stat status {};
     if (::fstat(file->fd(), &status) != 0) return errno_error("stat").about(path);
     identities_.push_back({status.st_dev, status.st_ino});
@@ -169,8 +165,17 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path) {
   return open(path, OpenOptions{});
 }
 
+Result<std::vector<std::unique_ptr<Layer>>> Image::open_layers(std::shared_ptr<PosixFile> leaf,
+                                                               const OpenOptions& options) {
+  return ChainOpener(options).open(std::move(leaf));
+}
+
 Result<std::unique_ptr<Image>> Image::open(const std::string& path, OpenOptions options) {
-  VHDXM_TRY(auto layers, ChainOpener(options).open(path));
+  const bool writable = options.replay == Layer::Replay::kOnFile;
+  VHDXM_TRY(auto file, PosixFile::open(path, {.access = writable ? PosixFile::Access::kReadWrite
+                                                                 : PosixFile::Access::kReadOnly,
+                                              .direct = options.direct}));
+  VHDXM_TRY(auto layers, open_layers(std::move(file), options));
   return std::unique_ptr<Image>(new Image(std::move(layers), options.leaf_only));
 }
 

@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/posix_file.h"
 #include "vhdx/layer.h"
 
 namespace vhdxm::vhdx {
@@ -26,6 +27,10 @@ class Image {
   /// path that this program does not follow: each by name.
   static Result<std::unique_ptr<Image>> open(const std::string& path, OpenOptions options);
   static Result<std::unique_ptr<Image>> open(const std::string& path);
+
+  /// The layers of open(), leaf first, for a leaf that the caller opened as `options` say.
+  static Result<std::vector<std::unique_ptr<Layer>>> open_layers(std::shared_ptr<PosixFile> leaf,
+                                                                 const OpenOptions& options);
 
   /// From open layers, leaf first; each must be the child of the next. For tests and fuzzing.
   static Result<std::unique_ptr<Image>> from_layers(std::vector<std::unique_ptr<Layer>> layers);

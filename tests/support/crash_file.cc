@@ -7,10 +7,12 @@
 
 namespace vhdxm::test {
 
-CrashFile::CrashFile(std::string name) : now_(std::move(name)) {}
+CrashFile::CrashFile(std::string name) : CrashFile(MemoryFile(std::move(name))) {}
+
+CrashFile::CrashFile(const MemoryFile& content) : before_(content.clone()), now_(content.clone()) {}
 
 Result<std::size_t> CrashFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
-  return now_.read_some_at(offset, out);
+  return now_->read_some_at(offset, out);
 }
 
 Result<void> CrashFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
@@ -25,7 +27,7 @@ Result<void> CrashFile::sync() {
 }
 
 Result<std::uint64_t> CrashFile::size() {
-  return now_.size();
+  return now_->size();
 }
 
 Result<void> CrashFile::resize(std::uint64_t size_bytes) {
@@ -41,7 +43,7 @@ Result<void> CrashFile::punch_hole(std::uint64_t offset, std::uint64_t length) {
 }
 
 Result<File::DataRun> CrashFile::next_data(std::uint64_t offset) {
-  return now_.next_data(offset);
+  return now_->next_data(offset);
 }
 
 Result<void> CrashFile::perform(Operation operation) {
@@ -54,7 +56,7 @@ Result<void> CrashFile::perform(Operation operation) {
     failing_sync_.reset();
     return Error{.code = BaseErrc::kInjected, .where = "crash file", .offset = operation.offset};
   }
-  VHDXM_TRY_VOID(carry_out(operation, now_));
+  VHDXM_TRY_VOID(carry_out(operation, *now_));
   operations_.push_back(std::move(operation));
   return {};
 }
@@ -136,11 +138,15 @@ void CrashFile::for_each_crash(std::size_t random_states, std::mt19937_64& rando
 }
 
 std::shared_ptr<MemoryFile> CrashFile::after(const Crash& crash, std::mt19937_64& random) const {
-  auto file = std::make_shared<MemoryFile>(now_.name());
   const std::size_t begin = pending_begin(crash.operations);
-  for (std::size_t i = 0; i < crash.operations; ++i) {
+  if (!durable_.file || durable_.operations > begin) durable_ = {0, before_->clone()};
+  for (; durable_.operations < begin; ++durable_.operations) {
+    VHDXM_CHECK(!carry_out(operations_[durable_.operations], *durable_.file).has_error());
+  }
+  auto file = durable_.file->clone();
+  for (std::size_t i = begin; i < crash.operations; ++i) {
     const Operation& operation = operations_[i];
-    const Fate fate = i < begin ? Fate::kKept : crash.fates[i - begin];
+    const Fate fate = crash.fates[i - begin];
     if (fate == Fate::kLost) continue;
     if (fate == Fate::kKept || operation.kind != Kind::kWrite) {
       VHDXM_CHECK(!carry_out(operation, *file).has_error());

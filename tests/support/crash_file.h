@@ -25,6 +25,8 @@ namespace vhdxm::test {
 class CrashFile final : public File {
  public:
   explicit CrashFile(std::string name = "crash");
+  /// A file that has `content` already, durably.
+  explicit CrashFile(const MemoryFile& content);
 
   Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) override;
   Result<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) override;
@@ -34,7 +36,7 @@ class CrashFile final : public File {
   Result<void> allocate(std::uint64_t offset, std::uint64_t length) override;
   Result<void> punch_hole(std::uint64_t offset, std::uint64_t length) override;
   Result<DataRun> next_data(std::uint64_t offset) override;
-  const std::string& name() const override { return now_.name(); }
+  const std::string& name() const override { return now_->name(); }
 
   /// Changes and syncs so far.
   std::size_t operation_count() const { return operations_.size(); }
@@ -63,7 +65,7 @@ class CrashFile final : public File {
   /// alone lost, kept or torn, and `random_states` mixtures.
   void for_each_crash(std::size_t random_states, std::mt19937_64& random,
                       const std::function<void(const Crash&)>& visit) const;
-  /// The file after a crash.
+  /// The file after a crash. Quick when crashes are visited in order.
   std::shared_ptr<MemoryFile> after(const Crash& crash, std::mt19937_64& random) const;
 
  private:
@@ -82,7 +84,14 @@ class CrashFile final : public File {
                              std::mt19937_64& random, File& file);
   std::size_t pending_begin(std::size_t operations) const;
 
-  MemoryFile now_;
+  const std::shared_ptr<const MemoryFile> before_;  ///< What was there, durable.
+  const std::shared_ptr<MemoryFile> now_;
+  /// The file as it is durably after some of the operations, to start from.
+  struct Durable {
+    std::size_t operations = 0;
+    std::shared_ptr<MemoryFile> file;
+  };
+  mutable Durable durable_;
   std::mutex mutex_;
   std::vector<Operation> operations_;
   std::size_t syncs_ = 0;
