@@ -62,6 +62,7 @@ class DiskWriter {
   /// Makes all that was done before the call durable. Concurrent calls share the work.
   Result<void> flush();
   /// Flushes and leaves a file with an empty log. Afterwards every call fails with Errc::kClosed.
+  /// The lock goes when the object is destroyed.
   Result<void> close();
 
   const Description& description() const { return leaf_->description(); }
