@@ -47,7 +47,7 @@ boost::system::result<NewFile, CommandFailure> NewFile::start(const std::string&
   if (*exists) return exists_failure(path);
 
   const std::string partial = name + std::string(kPartialSuffix);
-  auto file = (*folder)->create_file(partial, /*direct=*/false);
+  auto file = (*folder)->create_file(partial, /*direct=*/true);
   if (file.has_error()) {
     if (file.error().code == boost::system::errc::file_exists) {
       return partial_failure(path + std::string(kPartialSuffix));

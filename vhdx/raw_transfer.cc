@@ -4,8 +4,13 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <mutex>
+#include <optional>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "base/buffer_pool.h"
 #include "base/hash128.h"
@@ -15,6 +20,7 @@ namespace vhdxm::vhdx {
 namespace {
 
 constexpr std::uint64_t kPieceBytes = 1 << 20;
+constexpr unsigned kCopyThreads = 4;  // docs/performance.md#import
 /// Zeros inside of data are left out where they fill an aligned piece of this size.
 constexpr std::size_t kHoleBytes = 64 << 10;
 /// How much is read at a time while a block is searched for its first nonzero byte.
@@ -84,32 +90,28 @@ class Import {
     return plan;
   }
 
-  /// Returns how many bytes were written.
+  /// Returns how many bytes were written. Reading, looking for zeros and writing overlap: each of a
+  /// few threads does all three with a piece of its own.
   Result<std::uint64_t> copy(BulkWriter& writer) {
-    RunCursor runs(source_);
-    std::uint64_t written = 0;
-    const std::uint64_t block_bytes = geometry_.block_bytes;
-    const BlockPlan& plan = writer.plan();
-    const std::uint64_t blocks = (source_.size_bytes() + block_bytes - 1) / block_bytes;
-    for (std::uint64_t block = plan.next_present(0, blocks); block < blocks;
-         block = plan.next_present(block + 1, blocks)) {
-      const std::uint64_t end = block_end(block * block_bytes);
-      for (std::uint64_t offset = block * block_bytes; offset < end;) {
-        VHDXM_TRY_VOID(report());
-        VHDXM_TRY(const ContentRun run, runs.at(offset));
-        // A raw file may end, or have a hole, in the middle of a sector: such a sector is data.
-        const std::uint64_t zeros = run.is_zero ? round_down(run.end()) - offset : 0;
-        std::uint64_t length = std::min(zeros, end - offset);
-        if (length == 0) {
-          length = std::min({round_up(run.end()) - offset, end - offset, kPieceBytes});
-          VHDXM_TRY(const std::uint64_t piece_written, copy_piece(writer, offset, length));
-          written += piece_written;
-        }
-        offset += length;
-        settled_bytes_ += length;
+    Pieces pieces(*this, writer.plan());
+    std::atomic<std::uint64_t> written = 0;
+    const auto work = [&] {
+      BufferPool pool(kPieceBytes, 1);
+      const Buffer buffer = pool.acquire();
+      for (;;) {
+        const std::optional<Pieces::Piece> piece = pieces.next();
+        if (!piece) return;
+        auto copied = copy_piece(writer, piece->offset, piece->length, buffer.bytes());
+        if (copied.has_error()) return pieces.fail(std::move(copied).error());
+        written += *copied;
       }
-    }
-    return written;
+    };
+    std::vector<std::thread> threads;
+    for (unsigned i = 1; i < kCopyThreads; ++i) threads.emplace_back(work);
+    work();
+    for (std::thread& thread : threads) thread.join();
+    VHDXM_TRY_VOID(pieces.result());
+    return written.load();
   }
 
   Result<void> report_end() const {
@@ -117,6 +119,77 @@ class Import {
   }
 
  private:
+  /// Hands out what may hold data, in order, to several threads.
+  class Pieces {
+   public:
+    struct Piece {
+      std::uint64_t offset = 0;
+      std::uint64_t length = 0;
+    };
+    Pieces(Import& import, const BlockPlan& plan)
+        : import_(import),
+          plan_(plan),
+          block_bytes_(import.geometry_.block_bytes),
+          blocks_((import.source_.size_bytes() + block_bytes_ - 1) / block_bytes_),
+          offset_(plan.next_present(0, blocks_) * block_bytes_) {}
+
+    /// Nothing at the end, and after a failure.
+    std::optional<Piece> next() {
+      const std::lock_guard lock(mutex_);
+      if (error_) return std::nullopt;
+      auto found = find();
+      if (!found.has_error()) return *found;
+      error_ = std::move(found).error();
+      return std::nullopt;
+    }
+    void fail(Error error) {
+      const std::lock_guard lock(mutex_);
+      if (!error_) error_ = std::move(error);
+    }
+    Result<void> result() const {
+      if (error_) return *error_;
+      return {};
+    }
+
+   private:
+    Result<std::optional<Piece>> find() {
+      while (offset_ < blocks_ * block_bytes_) {
+        const std::uint64_t block = offset_ / block_bytes_;
+        const std::uint64_t end = import_.block_end(block * block_bytes_);
+        if (offset_ >= end) {
+          offset_ = plan_.next_present(block + 1, blocks_) * block_bytes_;
+          continue;
+        }
+        VHDXM_TRY_VOID(import_.report());
+        VHDXM_TRY(const ContentRun run, runs_.at(offset_));
+        Piece piece{.offset = offset_, .length = 0};
+        // A raw file may end, or have a hole, in the middle of a sector: such a sector is data.
+        const std::uint64_t zeros = run.is_zero ? import_.round_down(run.end()) - offset_ : 0;
+        std::uint64_t length = std::min(zeros, end - offset_);
+        if (length == 0) {
+          length = std::min({import_.round_up(run.end()) - offset_, end - offset_, kPieceBytes});
+          piece.length = length;
+        }
+        offset_ += length;
+        import_.settled_bytes_ += length;
+        // Where the block ends the next begins: not where the last sector of a source was filled
+        // up.
+        if (piece.length != 0) return std::optional(piece);
+      }
+      return std::optional<Piece>();
+    }
+
+    Import& import_;
+    const BlockPlan& plan_;
+    const std::uint64_t block_bytes_;
+    const std::uint64_t blocks_;
+    std::mutex mutex_;
+    // Protected by mutex_.
+    RunCursor runs_{import_.source_};
+    std::uint64_t offset_;
+    std::optional<Error> error_;
+  };
+
   Result<void> report() const {
     return watch_.at(std::min(settled_bytes_, geometry_.virtual_size_bytes),
                      geometry_.virtual_size_bytes);
@@ -142,8 +215,9 @@ class Import {
     return false;
   }
 
-  Result<std::uint64_t> copy_piece(BulkWriter& writer, std::uint64_t offset, std::uint64_t length) {
-    const auto piece = buffer_.bytes().first(static_cast<std::size_t>(round_up(length)));
+  Result<std::uint64_t> copy_piece(BulkWriter& writer, std::uint64_t offset, std::uint64_t length,
+                                   std::span<std::byte> buffer) {
+    const auto piece = buffer.first(static_cast<std::size_t>(round_up(length)));
     const auto content = piece.first(static_cast<std::size_t>(length));
     VHDXM_TRY_VOID(source_.read(offset, content));
     std::fill(piece.begin() + static_cast<std::ptrdiff_t>(length), piece.end(), std::byte{0});

@@ -39,7 +39,8 @@ struct ImportSummary {
 /// An identity that is zero is replaced by a new one, as in create().
 ///
 /// The source is looked at twice, to find the blocks that are not zero, where the first nonzero
-/// byte ends the look, and to copy; it must not change meanwhile. Memory: 1 MiB and the block plan.
+/// byte ends the look, and to copy; it must not change meanwhile. Threads: four while it copies.
+/// Memory: 1 MiB for each, and the block plan.
 /// Errors: of reading and writing; BaseErrc::kInvalidArgument for a differencing disk or too small
 /// a virtual size; what BulkWriter says; kCancelled.
 Result<ImportSummary> import_content(ContentSource& source, std::shared_ptr<File> target,
