@@ -56,6 +56,7 @@ SecureSocket::~SecureSocket() {
 
 SecureSocket::Parts SecureSocket::release() {
   clear_deadline();
+  if (tls_) tls_->keep_lent();
   const tcp protocol = socket_.local_endpoint().protocol();
   return Parts{.handle = socket_.release(),
                .protocol = protocol,
@@ -265,11 +266,17 @@ asio::awaitable<void> SecureSocket::write(std::span<const asio::const_buffer> bu
     co_return;
   }
   for (const asio::const_buffer& buffer : buffers) {
-    auto written = tls_->write({static_cast<const std::byte*>(buffer.data()), buffer.size()});
-    if (written.has_error()) {
-      throw TransferError(std::move(written).error().about(peer_), FailureClass::kNetwork);
+    // In pieces: what was encrypted is sent while it is still in the cache.
+    std::span<const std::byte> rest(static_cast<const std::byte*>(buffer.data()), buffer.size());
+    while (!rest.empty()) {
+      const auto piece = rest.first(std::min(rest.size(), kCiphertextBytes));
+      rest = rest.subspan(piece.size());
+      auto written = tls_->write(piece);
+      if (written.has_error()) {
+        throw TransferError(std::move(written).error().about(peer_), FailureClass::kNetwork);
+      }
+      if (tls_->pending().size() >= kCiphertextBytes) co_await flush();
     }
-    if (tls_->pending().size() >= kCiphertextBytes) co_await flush();
   }
   co_await flush();
 }
@@ -290,7 +297,7 @@ asio::awaitable<std::size_t> SecureSocket::read_some(std::span<std::byte> out) {
       throw TransferError(Error{.code = Errc::kPeerClosed, .where = "reading", .subject = peer_},
                           FailureClass::kNetwork);
     }
-    tls_->feed(std::span(incoming_).first(more));
+    tls_->lend(std::span(incoming_).first(more));
   }
 }
 

@@ -170,6 +170,7 @@ struct TlsEngine::Impl {
   std::uint64_t handshake_bytes_ = 0;  ///< Fed before the handshake was done.
   std::uint64_t bytes_under_key_ = 0;  ///< Written since the key was last changed.
   ByteQueue in_;
+  std::span<const std::byte> lent_;  ///< Comes after in_.
   ByteQueue out_;
   Owned<SSL_CTX, SSL_CTX_free> context_;
   Owned<SSL, SSL_free> ssl_;
@@ -255,7 +256,8 @@ int TlsEngine::Impl::bio_write(BIO* bio, const char* data, std::size_t length,
 int TlsEngine::Impl::bio_read(BIO* bio, char* data, std::size_t length, std::size_t* read) {
   auto* const impl = static_cast<Impl*>(BIO_get_data(bio));
   BIO_clear_retry_flags(bio);
-  const std::span<const std::byte> bytes = impl->in_.bytes();
+  const bool queued = !impl->in_.empty();
+  const std::span<const std::byte> bytes = queued ? impl->in_.bytes() : impl->lent_;
   if (bytes.empty()) {
     BIO_set_retry_read(bio);
     *read = 0;
@@ -263,7 +265,11 @@ int TlsEngine::Impl::bio_read(BIO* bio, char* data, std::size_t length, std::siz
   }
   *read = std::min(length, bytes.size());
   std::copy_n(bytes.begin(), *read, std::as_writable_bytes(std::span(data, *read)).begin());
-  impl->in_.consume(*read);
+  if (queued) {
+    impl->in_.consume(*read);
+  } else {
+    impl->lent_ = impl->lent_.subspan(*read);
+  }
   return 1;
 }
 
@@ -273,7 +279,7 @@ long TlsEngine::Impl::bio_control(BIO* bio, int command, long, void*) {
     case BIO_CTRL_FLUSH:
       return 1;
     case BIO_CTRL_PENDING:
-      return static_cast<long>(impl->in_.size());
+      return static_cast<long>(impl->in_.size() + impl->lent_.size());
     default:
       return 0;
   }
@@ -360,6 +366,15 @@ void TlsEngine::feed(std::span<const std::byte> ciphertext) {
     if (impl_->too_much_) return;
   }
   impl_->in_.append(ciphertext);
+}
+
+void TlsEngine::lend(std::span<const std::byte> ciphertext) {
+  VHDXM_CHECK(impl_->done_ && impl_->in_.empty() && impl_->lent_.empty());
+  impl_->lent_ = ciphertext;
+}
+
+void TlsEngine::keep_lent() {
+  impl_->in_.append(std::exchange(impl_->lent_, {}));
 }
 
 std::span<const std::byte> TlsEngine::pending() const {

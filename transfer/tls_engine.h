@@ -32,6 +32,11 @@ class TlsEngine {
   /// Takes bytes that came from the peer. Before the handshake is done no more than 64 KiB are
   /// taken in all; what is above makes handshake() fail with kTooLarge.
   void feed(std::span<const std::byte> ciphertext);
+  /// The same after the handshake without a copy: the bytes stay the caller's, who leaves them
+  /// alone until read() asks for more. Requires: read() has asked for more.
+  void lend(std::span<const std::byte> ciphertext);
+  /// Copies what is left of what was lent: the caller needs its memory.
+  void keep_lent();
   /// Bytes for the peer; valid until the next call of a member. consume() what was sent.
   std::span<const std::byte> pending() const;
   void consume(std::size_t bytes);

@@ -131,6 +131,36 @@ TEST(TlsEngine, HandshakeWorksByteByByte) {
   EXPECT_TRUE(pair.both_done());
 }
 
+TEST(TlsEngine, WhatIsLentReadsLikeWhatIsFed) {
+  Pair pair = connected();
+  std::vector<std::byte> plain(300'000);
+  for (std::size_t i = 0; i < plain.size(); ++i) plain[i] = static_cast<std::byte>(i * 7 >> 3);
+  ASSERT_TRUE(pair.client.write(plain));
+  std::vector<std::byte> wire(pair.client.pending().begin(), pair.client.pending().end());
+  std::vector<std::byte> got;
+  std::vector<std::byte> step(10'000);
+  for (std::size_t at = 0; at < wire.size();) {
+    // The piece's memory is used again for the next, as a socket's buffer is.
+    std::vector<std::byte> piece(
+        wire.begin() + static_cast<std::ptrdiff_t>(at),
+        wire.begin() + static_cast<std::ptrdiff_t>(std::min(at + 70'001, wire.size())));
+    at += piece.size();
+    pair.server.lend(piece);
+    for (bool first = true;; first = false) {
+      const Result<std::size_t> count = pair.server.read(step);
+      ASSERT_TRUE(count.has_value()) << describe(count.error());
+      got.insert(got.end(), step.begin(), step.begin() + static_cast<std::ptrdiff_t>(*count));
+      if (*count == 0) break;
+      // Once, in the middle: the lender wants its memory back.
+      if (first) {
+        pair.server.keep_lent();
+        std::fill(piece.begin(), piece.end(), std::byte{0xee});
+      }
+    }
+  }
+  EXPECT_TRUE(got == plain);
+}
+
 TEST(TlsEngine, OtherKeyIsRefusedByBothSides) {
   Pair pair(PairingKey::generate(), PairingKey::generate());
   pair.run();
