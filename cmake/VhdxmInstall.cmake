@@ -18,6 +18,7 @@ set(VHDXM_PUBLIC_HEADERS
   vhdx/bulk_writer.h
   vhdx/check.h
   vhdx/content_compare.h
+  vhdx/disk_writer.h
   vhdx/image.h
   vhdx/raw_transfer.h)
 
