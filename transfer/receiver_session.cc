@@ -140,7 +140,9 @@ void ReceiverSession::handle(const PlanPart& message) {
 
 void ReceiverSession::handle(const BeginDisk& message) {
   if (!expect(State::kDisk, message.disk, "BeginDisk")) return;
-  if (!plan_ || plan_bytes_ != plan_->encoded().size()) {
+  if (!action_is(OfferAction::kSend)) return unexpected("BeginDisk: the disk is here already");
+  if (!plan_) plan_.emplace(disks_[disk_].description.geometry);  // no part: a disk of no bytes
+  if (plan_bytes_ != plan_->encoded().size()) {
     return unexpected("BeginDisk: the block plan is not complete");
   }
   state_ = State::kBusy;

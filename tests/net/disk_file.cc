@@ -21,11 +21,11 @@ using vhdx::ExtentKind;
 using vhdx::kMiB;
 
 Result<void> write_model(const TempFolder& folder, const std::string& name, const ModelDisk& model,
-                         const vhdx::Description& description) {
+                         const vhdx::Description& description, vhdx::BlockPlan plan,
+                         std::mt19937_64& random) {
   VHDXM_TRY(const auto directory, Directory::open(folder.path()));
   VHDXM_TRY(std::shared_ptr<PosixFile> file, directory->create_file(name, false));
-  std::mt19937_64 random(1);
-  VHDXM_TRY(const auto writer, vhdx::BulkWriter::start(file, description, model.plan(random), {}));
+  VHDXM_TRY(const auto writer, vhdx::BulkWriter::start(file, description, std::move(plan), {}));
   model.write_to(*writer, random);
   return writer->seal();
 }
@@ -54,7 +54,15 @@ std::string write_disk(const TempFolder& folder, const std::string& name, const 
                        const std::function<void(vhdx::Description&)>& change) {
   vhdx::Description description = model.description();
   if (change) change(description);
-  EXPECT_TRUE(succeeded(write_model(folder, name, model, description)));
+  std::mt19937_64 random(1);
+  EXPECT_TRUE(succeeded(write_model(folder, name, model, description, model.tight_plan(), random)));
+  return folder / name;
+}
+
+std::string write_disk(const TempFolder& folder, const std::string& name, const ModelDisk& model,
+                       std::mt19937_64& random) {
+  EXPECT_TRUE(
+      succeeded(write_model(folder, name, model, model.description(), model.plan(random), random)));
   return folder / name;
 }
 

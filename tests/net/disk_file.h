@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -23,6 +25,9 @@ ModelDisk data_disk(const vhdx::Geometry& geometry, std::uint64_t data_bytes, st
 /// description first.
 std::string write_disk(const TempFolder& folder, const std::string& name, const ModelDisk& model,
                        const std::function<void(vhdx::Description&)>& change = {});
+/// The same with blocks that nothing needs, in an order of `random`.
+std::string write_disk(const TempFolder& folder, const std::string& name, const ModelDisk& model,
+                       std::mt19937_64& random);
 /// data_disk() of 8 MiB with 3 MiB of data, in a file.
 std::string write_data_disk(const TempFolder& folder, const std::string& name, std::uint64_t seed,
                             std::uint64_t data_bytes = 3 * vhdx::kMiB);

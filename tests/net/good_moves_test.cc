@@ -124,7 +124,7 @@ TEST_F(GoodMoves, RandomDisks) {
     if (random() % 2 == 0) geometry.logical_sector_bytes = 4096;
     if (random() % 4 == 0) geometry.type = vhdx::DiskType::kFixed;
     const auto model = test::ModelDisk::random(geometry, random, 20 * kMiB);
-    const std::string disk = write_disk(source_, name, model);
+    const std::string disk = write_disk(source_, name, model, random);
     SenderOptions options = sender_options(disk, receiver.port());
     options.verify = true;
     move(disk, options);

@@ -103,6 +103,14 @@ ModelDisk ModelDisk::random(const Geometry& geometry, std::mt19937_64& random,
 }
 
 BlockPlan ModelDisk::plan(std::mt19937_64& random) const {
+  return plan_with([&random](unsigned n) { return below(random, n) == 0; });
+}
+
+BlockPlan ModelDisk::tight_plan() const {
+  return plan_with([](unsigned) { return false; });
+}
+
+BlockPlan ModelDisk::plan_with(const std::function<bool(unsigned)>& one_in) const {
   BlockPlan plan(geometry_);
   if (geometry_.type == DiskType::kFixed) return plan;
   const std::uint64_t block_bytes = geometry_.block_bytes;
@@ -116,7 +124,7 @@ BlockPlan ModelDisk::plan(std::mt19937_64& random) const {
       if (segment.kind != ExtentKind::kData && covers) {
         // Could be absent, and nearly always is: skip what surely is at once.
         if (last - block > 1000) block = last - 2;
-        if (below(random, 8) != 0) continue;
+        if (!one_in(8)) continue;
         if (!shows_parent(segment)) plan.set(block, BlockUse::kFull);
         if (geometry_.type == DiskType::kDifferencing) plan.set(block, BlockUse::kPartial);
         continue;
@@ -125,7 +133,7 @@ BlockPlan ModelDisk::plan(std::mt19937_64& random) const {
         plan.set(block, BlockUse::kFull);
         continue;
       }
-      bool partial = below(random, 3) == 0;
+      bool partial = one_in(3);
       for (const Segment& other : segments_) {
         partial |= shows_parent(other) && other.offset < end_of(block) &&
                    other.end() > block * block_bytes;

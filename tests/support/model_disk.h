@@ -5,6 +5,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <random>
 #include <span>
 #include <vector>
@@ -43,6 +44,8 @@ class ModelDisk {
 
   /// A plan that fits. Where there is a choice, `random` makes it.
   vhdx::BlockPlan plan(std::mt19937_64& random) const;
+  /// The plan with no block more than the data needs, and partial ones only where they must be.
+  vhdx::BlockPlan tight_plan() const;
 
   /// One call of BulkWriter::write() (kData) or mark().
   using Operation = Segment;
@@ -64,6 +67,8 @@ class ModelDisk {
 
  private:
   const Segment& segment_at(std::uint64_t offset) const;
+  /// `one_in(n)`: whether to choose what need not be, which happens once in n times.
+  vhdx::BlockPlan plan_with(const std::function<bool(unsigned)>& one_in) const;
   void expect_extent(const vhdx::Extent& extent) const;
 
   vhdx::Geometry geometry_;

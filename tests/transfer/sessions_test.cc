@@ -228,6 +228,18 @@ TEST(ReceiverSession, RefusesAnIncompleteBlockPlan) {
   EXPECT_TRUE(abort_of(session));
 }
 
+TEST(ReceiverSession, ADiskOfNoBytesHasAPlanOfNoParts) {
+  ReceiverSession session(receiver_of({}));
+  session.on_message(example_hello({}));
+  OfferDisk disk = example_disk(0);
+  disk.description.geometry.virtual_size_bytes = 0;
+  session.on_message(disk);
+  session.on_message(OfferEnd{.disk_count = 1});
+  session.on_offer_checked({OfferAction::kSend});
+  session.on_message(BeginDisk{.disk = 0});
+  EXPECT_FALSE(session.over());
+}
+
 SenderSession sender_with_welcome(const Welcome& welcome) {
   SenderSession session({.preamble = {},
                          .features = 0,
