@@ -165,8 +165,9 @@ Result<std::uint64_t> ExtentQueue::requeue(std::uint32_t stream, std::uint64_t f
     const Sent& sent = state.in_flight.back();
     if (sent.header.kind == FrameKind::kData) {
       credit_ = std::min(credit_ + sent.header.raw_length, kCreditCeiling);
-      bytes += sent.header.raw_length;
     }
+    // Zeros that were found are payload that is read again, though it took no credit.
+    if (sent.again.kind == FrameKind::kData) bytes += sent.again.length;
     ready_.push_front(sent.again);
     state.in_flight.pop_back();
   }

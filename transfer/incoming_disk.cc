@@ -24,6 +24,16 @@ vhdx::ExtentKind extent_kind(FrameKind kind) {
   }
 }
 
+// A frame that the block plan has no place for: it is the peer that is wrong, not this host.
+Result<void> blame_peer(Result<void> applied) {
+  if (!applied.has_error()) return applied;
+  Error error = std::move(applied).error();
+  if (error.code == BaseErrc::kInvalidArgument || error.code == BaseErrc::kOutOfRange) {
+    error.code = Errc::kProtocol;
+  }
+  return error;
+}
+
 // Takes the place of a partial that a dead job left; one that a living job holds is its own.
 Result<std::shared_ptr<PosixFile>> make_partial(const Directory& folder, const std::string& name) {
   VHDXM_TRY(const bool exists, folder.exists(name));
@@ -97,14 +107,15 @@ Result<void> IncomingDisk::apply(const FrameHeader& frame, std::span<const std::
 Result<void> IncomingDisk::apply_unchecked(const FrameHeader& frame,
                                            std::span<const std::byte> payload) {
   if (frame.kind != FrameKind::kData) {
-    return writer_->mark(extent_kind(frame.kind), frame.virtual_offset, frame.raw_length);
+    return blame_peer(
+        writer_->mark(extent_kind(frame.kind), frame.virtual_offset, frame.raw_length));
   }
   if (hash128(payload, hash_seed_) != frame.hash) {
     return Error{.code = Errc::kChecksum,
                  .where = "payload of the extent at this byte of the disk",
                  .offset = frame.virtual_offset};
   }
-  return writer_->write(frame.virtual_offset, payload);
+  return blame_peer(writer_->write(frame.virtual_offset, payload));
 }
 
 Result<void> IncomingDisk::sync() {

@@ -1,11 +1,33 @@
 #include "transfer/receiver_session.h"
 
 #include <algorithm>
+#include <cerrno>
 #include <utility>
 
 #include "base/directory.h"
 
 namespace vhdxm::transfer {
+namespace {
+
+// What Fail says, so that the other side can act on it: no room is something else than bad luck.
+std::uint16_t fail_code(const Error& error) {
+  const auto& category = error.code.category();
+  const int value = error.code.value();
+  Errc errc = Errc::kPeerFailed;
+  if (category == make_error_code(Errc::kProtocol).category()) errc = static_cast<Errc>(value);
+  if (category == boost::system::system_category()) {
+    errc = value == ENOSPC || value == EDQUOT ? Errc::kNoSpace : Errc::kDestinationIo;
+  }
+  return static_cast<std::uint16_t>(errc);
+}
+
+// Of a check below this folder: what the peer said breaks a rule, whatever the check calls it.
+Error as_protocol_error(Error error) {
+  error.code = Errc::kProtocol;
+  return error;
+}
+
+}  // namespace
 
 ReceiverSession::ReceiverSession(Config config) : config_(std::move(config)) {}
 
@@ -67,7 +89,8 @@ void ReceiverSession::handle(const OfferDisk& message) {
     return unexpected("OfferDisk");
   }
   if (auto valid = message.description.geometry.validate(); valid.has_error()) {
-    return on_error(valid.error(), "The disk's geometry breaks a rule of the format.");
+    return on_error(as_protocol_error(valid.error()),
+                    "The disk's geometry breaks a rule of the format.");
   }
   const bool differencing = message.description.geometry.type == vhdx::DiskType::kDifferencing;
   if (!Directory::is_plain_name(message.name) ||
@@ -133,7 +156,7 @@ void ReceiverSession::handle(const PlanPart& message) {
   if (!plan_) plan_.emplace(disks_[disk_].description.geometry);
   if (message.first_byte != plan_bytes_) return unexpected("PlanPart: not in order");
   if (auto taken = plan_->decode(message.first_byte, message.bytes); taken.has_error()) {
-    return on_error(taken.error(), "The block plan breaks a rule.");
+    return on_error(as_protocol_error(taken.error()), "The block plan breaks a rule.");
   }
   plan_bytes_ += message.bytes.size();
 }
@@ -269,9 +292,7 @@ void ReceiverSession::on_cancel() {
 void ReceiverSession::on_error(const Error& error, const std::string& text) {
   if (over()) return;
   state_ = State::kOver;
-  const bool ours = error.code.category() == make_error_code(Errc::kProtocol).category();
-  send(Fail{.code = static_cast<std::uint16_t>(ours ? error.code.value()
-                                                    : static_cast<int>(Errc::kPeerFailed)),
+  send(Fail{.code = fail_code(error),
             .text = text.empty() ? describe(error) : text + " (" + describe(error) + ")"});
   actions_.emplace_back(Abort{.error = error, .peer_text = {}});
 }

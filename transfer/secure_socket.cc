@@ -94,6 +94,7 @@ bool SecureSocket::peer_gone() {
 }
 
 void SecureSocket::fail(const error_code& ec, const char* where) {
+  if (ec != asio::error::operation_aborted) broken_ = true;
   if (watch_->expired) {
     throw TransferError(Error{.code = Errc::kTimeout, .where = where, .subject = peer_},
                         FailureClass::kNetwork);
@@ -116,6 +117,8 @@ asio::awaitable<std::size_t> SecureSocket::receive(std::span<std::byte> out) {
 
 template <class Buffers>
 asio::awaitable<void> SecureSocket::send(Buffers buffers) {
+  // Asio waits for the socket to become writable after a write that failed: for ever.
+  if (broken_) fail(asio::error::broken_pipe, "writing");
   // Asked before every system call how much it may move.
   const auto next = [counter = sent_bytes_, counted = std::size_t{0}](
                         const error_code& ec, std::size_t done) mutable -> std::size_t {
@@ -156,7 +159,7 @@ void SecureSocket::refused(std::span<const std::byte> bytes) {
   switch (refusal->reason) {
     case RefusalReason::kVersion:
       throw TransferError(
-          Error{.code = Errc::kVersion, .subject = peer_}, FailureClass::kFailed,
+          Error{.code = Errc::kVersion, .subject = peer_}, FailureClass::kIncompatible,
           fmt::format("{} speaks versions {} to {} of the protocol, this program version {}.",
                       peer_, refusal->version_min, refusal->version_max, kProtocolVersion));
     case RefusalReason::kKind:
@@ -180,7 +183,8 @@ asio::awaitable<void> SecureSocket::run_handshake() {
       error_code ignored;
       socket_.send(asio::buffer(alert.data(), alert.size()), MSG_DONTWAIT, ignored);
       Error error = std::move(done).error();
-      const bool foreign = error.code == Errc::kNotOurProtocol;
+      // What floods a handshake has no key to prove either way: it is some other program.
+      const bool foreign = error.code == Errc::kNotOurProtocol || error.code == Errc::kTooLarge;
       throw TransferError(std::move(error).about(peer_),
                           foreign ? FailureClass::kNetwork : FailureClass::kAuthentication);
     }
@@ -244,6 +248,7 @@ asio::awaitable<void> SecureSocket::refuse(const Refusal& refusal) {
 }
 
 asio::awaitable<void> SecureSocket::finish() {
+  if (broken_) co_return;
   try {
     if (tls_) {
       tls_->close();

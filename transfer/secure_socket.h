@@ -117,6 +117,7 @@ class SecureSocket {
   std::optional<TlsEngine> tls_;
   std::vector<std::byte> incoming_;  ///< Ciphertext on its way to the engine.
   bool full_duplex_ = false;
+  bool broken_ = false;  ///< An operation failed: nothing more can be said or heard.
   std::atomic<std::uint64_t>* sent_bytes_ = nullptr;
   asio::cancellation_signal read_cancel_;
   std::shared_ptr<Watch> watch_;

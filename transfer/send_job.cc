@@ -30,6 +30,7 @@ std::uint16_t streams_for(const SenderOptions& options, std::uint32_t extent_byt
 std::string advice_for(FailureClass failure_class, const Error& error) {
   switch (failure_class) {
     case FailureClass::kAuthentication:
+      if (error.code != Errc::kAuthentication) break;  // authenticated, but not allowed
       return "Both sides must have the same pairing key: copy the receiver's key file to this host "
              "again, or type the key that the receiver shows.";
     case FailureClass::kNetwork:
@@ -394,7 +395,7 @@ void SendJob::tell_progress() {
   if (on_progress_) on_progress_(snapshot());
 }
 
-Progress SendJob::snapshot() const {
+Progress SendJob::snapshot() {
   Progress progress;
   progress.phase = phase_;
   progress.elapsed = std::chrono::steady_clock::now() - started_;
@@ -415,6 +416,8 @@ Progress SendJob::snapshot() const {
   }
   progress.bytes_done += counters_.payload_done.load(std::memory_order_relaxed) -
                          counters_.resent_bytes.load(std::memory_order_relaxed);
+  // What a broken stream takes back is made up for before anybody sees less than before.
+  progress.bytes_done = shown_done_ = std::max(shown_done_, progress.bytes_done);
   progress.phase_bytes_total = counters_.phase_total.load(std::memory_order_relaxed);
   progress.phase_bytes_done = counters_.phase_done.load(std::memory_order_relaxed);
   progress.wire_bytes = counters_.wire_bytes.load(std::memory_order_relaxed);

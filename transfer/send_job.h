@@ -63,7 +63,7 @@ class SendJob {
   void settle(const Error& error, FailureClass failure_class, const std::string& text);
   void enter(Phase phase);
   void tell_progress();
-  Progress snapshot() const;
+  Progress snapshot();
   SendResult result();
 
   const SenderOptions options_;
@@ -98,6 +98,7 @@ class SendJob {
   bool ended_ = false;
   Phase phase_ = Phase::kConnecting;
   std::uint32_t disk_ = 0;
+  std::uint64_t shown_done_ = 0;      ///< The greatest bytes_done that was told.
   std::uint64_t durable_before_ = 0;  ///< Of the disks before this one.
   std::vector<DiskReport> reports_;
   Hash128 ledger_;

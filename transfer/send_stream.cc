@@ -35,8 +35,10 @@ void SendStream::abort() {
 }
 
 void SendStream::give_up() {
-  given_up_ = true;
-  context_.stop();
+  // Not stop(): the coroutine would be left suspended, and keep its buffer.
+  asio::post(context_, [this] {
+    if (socket_) socket_->abort();
+  });
 }
 
 void SendStream::thread_main() {
@@ -55,7 +57,7 @@ void SendStream::thread_main() {
   context_.run();
   // Not reset: the coroutine, if it was stopped, still refers to it.
   if (socket_) socket_->abort();
-  if (lost || given_up_) job_.on_lost(grant_.stream);
+  if (lost) job_.on_lost(grant_.stream);
 }
 
 asio::awaitable<void> SendStream::run() {
@@ -145,12 +147,13 @@ asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
     wire_bytes += header.size() + built->payloads[i].size();
   }
   job_.queue.note_sent(grant_.stream, batch, built->frames);
+  // Counted with that: what a broken stream owes is taken off again, however far it came.
+  job_.counters.payload_done.fetch_add(batch.payload_bytes, std::memory_order_relaxed);
   co_await pace(wire_bytes);
   co_await socket_->write(buffers);
   job_.counters.frames.fetch_add(built->frames.size(), std::memory_order_relaxed);
   job_.counters.wire_bytes.fetch_add(wire_bytes, std::memory_order_relaxed);
   job_.counters.zero_bytes.fetch_add(built->zero_bytes, std::memory_order_relaxed);
-  job_.counters.payload_done.fetch_add(batch.payload_bytes, std::memory_order_relaxed);
 }
 
 asio::awaitable<void> SendStream::pace(std::uint64_t wire_bytes) {

@@ -56,7 +56,8 @@ class SendStream {
   std::uint32_t number() const { return grant_.stream; }
   /// Ends the thread soon, whatever it waits for; on_lost is not called. From any thread.
   void abort();
-  /// The same of one stream of a job that goes on: on_lost follows. From any thread.
+  /// Breaks the connection of a stream of a job that goes on: on_lost follows, and by then the
+  /// stream has given its buffer back, which the one that replaces it waits for. From any thread.
   void give_up();
   /// Bytes that went out so far. From any thread.
   std::uint64_t sent_bytes() const { return sent_bytes_.load(std::memory_order_relaxed); }
@@ -77,7 +78,6 @@ class SendStream {
   std::unique_ptr<SecureSocket> socket_;
   std::atomic<std::uint64_t> sent_bytes_{0};
   std::atomic<bool> held_back_{false};
-  std::atomic<bool> given_up_{false};
   std::thread thread_;
 };
 

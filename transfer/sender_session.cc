@@ -159,7 +159,13 @@ void SenderSession::handle(const Written& message) {
 }
 
 void SenderSession::handle(const Durable& message) {
-  if (message.disk > disk_) return unexpected("Durable: a disk that was not begun");
+  if (message.disk > disk_ || message.disk >= config_.disks.size()) {
+    return unexpected("Durable: a disk that was not begun");
+  }
+  const vhdx::Geometry& geometry = config_.disks[message.disk].description.geometry;
+  if (message.raw_bytes > geometry.virtual_size_bytes) {
+    return unexpected("Durable: more bytes than the disk has");
+  }
   if (message.disk == disk_) actions_.emplace_back(NoteDurable{.raw_bytes = message.raw_bytes});
 }
 
