@@ -138,7 +138,8 @@ void HandSender::wait_written(std::uint64_t frames) {
     const auto message = control.receive();
     ASSERT_TRUE(message.has_value()) << "the connection ended";
     const auto* report = std::get_if<Written>(&*message);
-    ASSERT_NE(report, nullptr) << name_of(*message);
+    const auto* fail = std::get_if<Fail>(&*message);
+    ASSERT_NE(report, nullptr) << name_of(*message) << (fail ? ": " + fail->text : "");
     for (const WrittenCount& count : report->streams) {
       if (count.stream == 0) written = count.frames;
     }

@@ -73,7 +73,8 @@ struct TcpProxy::Connection {
       }
       const ssize_t got = ::recv(in, buffer.data(), room, 0);
       if (got < 0 && errno == EINTR) continue;
-      if (got <= 0) break;
+      if (got < 0) return cut();
+      if (got == 0) break;
       const auto bytes = std::span(buffer).first(static_cast<std::size_t>(got));
       if (struck && fault.kind == ProxyFault::Kind::kStall) continue;
       if (fault.kind == ProxyFault::Kind::kFlip && passed == fault.after_bytes) {
@@ -84,7 +85,7 @@ struct TcpProxy::Connection {
         const std::lock_guard lock(mutex);
         recorded[from].insert(recorded[from].end(), bytes.begin(), bytes.end());
       }
-      if (!send_all(out, bytes)) break;
+      if (!send_all(out, bytes)) return cut();  // gone: the other side learns it at once
     }
     ::shutdown(out, SHUT_WR);
   }
@@ -164,6 +165,13 @@ std::vector<std::byte> TcpProxy::recorded() const {
       all.insert(all.end(), bytes.begin(), bytes.end());
   }
   return all;
+}
+
+std::vector<std::byte> TcpProxy::recorded_up(std::size_t connection) const {
+  const std::lock_guard lock(mutex_);
+  if (connection >= connections_.size()) return {};
+  const std::lock_guard inner(connections_[connection]->mutex);
+  return connections_[connection]->recorded[0];
 }
 
 std::uint64_t TcpProxy::bytes_up(std::size_t connection) const {

@@ -49,6 +49,8 @@ class TcpProxy {
   std::size_t connection_count() const;
   /// Everything that passed, of all connections, one after the other.
   std::vector<std::byte> recorded() const;
+  /// What the sender said on that connection.
+  std::vector<std::byte> recorded_up(std::size_t connection) const;
   /// Bytes that the sender said on that connection.
   std::uint64_t bytes_up(std::size_t connection) const;
 

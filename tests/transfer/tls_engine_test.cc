@@ -1,11 +1,7 @@
 #include "transfer/tls_engine.h"
 
 #include <gtest/gtest.h>
-#include <openssl/bio.h>
 #include <openssl/err.h>
-#include <openssl/evp.h>
-#include <openssl/ssl.h>
-#include <openssl/x509.h>
 
 #include <algorithm>
 #include <cstring>
@@ -17,6 +13,7 @@
 #include <vector>
 
 #include "base/hash128.h"
+#include "tests/support/stranger.h"
 #include "transfer/byte_queue.h"
 #include "transfer/errc.h"
 
@@ -24,6 +21,7 @@ namespace vhdxm::transfer {
 namespace {
 
 using Role = TlsEngine::Role;
+using test::Stranger;
 
 constexpr std::size_t kWhole = std::numeric_limits<std::size_t>::max();
 
@@ -384,112 +382,51 @@ TEST(TlsEngine, LengthOfAHelloIsNotBelieved) {
   EXPECT_EQ(result.error().code, Errc::kTooLarge) << describe(result.error());
 }
 
-// Peers made with OpenSSL alone, that have no pairing key.
-
-template <auto function>
-struct Free {
-  template <class T>
-  void operator()(T* pointer) const {
-    function(pointer);
+/// Runs both until one of them ends; what the engine said.
+Result<bool> run_against(Stranger& stranger, TlsEngine& engine) {
+  Result<bool> result = false;
+  for (int round = 0; round < 10; ++round) {
+    stranger.handshake();
+    engine.feed(stranger.take());
+    result = engine.handshake();
+    stranger.feed(engine.pending());
+    engine.consume(engine.pending().size());
+    if (result.has_error() || *result) break;
   }
-};
-
-/// A TLS peer without our key, over memory.
-class Stranger {
- public:
-  explicit Stranger(Role role, int version_max = TLS1_3_VERSION)
-      : context_(SSL_CTX_new(TLS_method())) {
-    SSL_CTX_set_max_proto_version(context_.get(), version_max);
-    if (role == Role::kServer) show_certificate();
-    ssl_.reset(SSL_new(context_.get()));
-    in_ = BIO_new(BIO_s_mem());
-    out_ = BIO_new(BIO_s_mem());
-    SSL_set_bio(ssl_.get(), in_, out_);
-    if (role == Role::kServer) {
-      SSL_set_accept_state(ssl_.get());
-    } else {
-      SSL_set_connect_state(ssl_.get());
-    }
-  }
-
-  /// Runs against `engine` until one of them ends; what the engine said.
-  Result<bool> run_against(TlsEngine& engine) {
-    Result<bool> result = false;
-    for (int round = 0; round < 10; ++round) {
-      done_ = SSL_do_handshake(ssl_.get()) == 1;
-      std::array<std::byte, 16 * 1024> wire{};
-      int got = BIO_read(out_, wire.data(), static_cast<int>(wire.size()));
-      if (got > 0) engine.feed(std::span(wire).first(static_cast<std::size_t>(got)));
-      result = engine.handshake();
-      const std::span<const std::byte> answer = engine.pending();
-      if (!answer.empty()) {
-        BIO_write(in_, answer.data(), static_cast<int>(answer.size()));
-        engine.consume(answer.size());
-      }
-      if (result.has_error() || *result) break;
-    }
-    return result;
-  }
-  bool done() const { return done_; }
-
- private:
-  void show_certificate() {
-    const std::unique_ptr<EVP_PKEY, Free<EVP_PKEY_free>> key(EVP_EC_gen("P-256"));
-    const std::unique_ptr<X509, Free<X509_free>> certificate(X509_new());
-    X509_set_version(certificate.get(), 2);
-    ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), 1);
-    X509_gmtime_adj(X509_getm_notBefore(certificate.get()), -60);
-    X509_gmtime_adj(X509_getm_notAfter(certificate.get()), 3600);
-    X509_set_pubkey(certificate.get(), key.get());
-    X509_NAME* const name = X509_get_subject_name(certificate.get());
-    const std::string_view text = "vhdx-migrate";
-    X509_NAME_add_entry_by_txt(name, "CN", MBSTRING_ASC,
-                               reinterpret_cast<const unsigned char*>(text.data()),
-                               static_cast<int>(text.size()), -1, 0);
-    X509_set_issuer_name(certificate.get(), name);
-    X509_sign(certificate.get(), key.get(), EVP_sha256());
-    ASSERT_EQ(SSL_CTX_use_certificate(context_.get(), certificate.get()), 1);
-    ASSERT_EQ(SSL_CTX_use_PrivateKey(context_.get(), key.get()), 1);
-  }
-
-  std::unique_ptr<SSL_CTX, Free<SSL_CTX_free>> context_;
-  std::unique_ptr<SSL, Free<SSL_free>> ssl_;
-  BIO* in_ = nullptr;   ///< Owned by ssl_.
-  BIO* out_ = nullptr;  ///< Owned by ssl_.
-  bool done_ = false;
-};
+  return result;
+}
 
 TEST(TlsEngine, ClientRefusesAServerWithACertificateInsteadOfTheKey) {
-  Stranger server(Role::kServer);
+  Stranger server(Stranger::Role::kServer);
   TlsEngine client(Role::kClient, PairingKey::generate(), as_bytes("job"));
-  const Result<bool> result = server.run_against(client);
+  const Result<bool> result = run_against(server, client);
   ASSERT_TRUE(result.has_error());
   EXPECT_EQ(result.error().code, Errc::kAuthentication) << describe(result.error());
   EXPECT_STREQ(result.error().where, "the peer showed a certificate instead of the pairing key");
 }
 
 TEST(TlsEngine, ServerRefusesAClientWithoutAKey) {
-  Stranger client(Role::kClient);
+  Stranger client(Stranger::Role::kClient);
   TlsEngine server(Role::kServer, PairingKey::generate(), as_bytes("job"));
-  const Result<bool> result = client.run_against(server);
+  const Result<bool> result = run_against(client, server);
   ASSERT_TRUE(result.has_error());
   EXPECT_EQ(result.error().code, Errc::kAuthentication) << describe(result.error());
   EXPECT_STREQ(result.error().where, "the peer has no pairing key");
-  EXPECT_FALSE(client.done());
+  EXPECT_FALSE(client.handshake());
 }
 
 TEST(TlsEngine, ServerRefusesTls12) {
-  Stranger client(Role::kClient, TLS1_2_VERSION);
+  Stranger client(Stranger::Role::kClient, TLS1_2_VERSION);
   TlsEngine server(Role::kServer, PairingKey::generate(), as_bytes("job"));
-  const Result<bool> result = client.run_against(server);
+  const Result<bool> result = run_against(client, server);
   ASSERT_TRUE(result.has_error());
   EXPECT_EQ(result.error().code, Errc::kNotOurProtocol) << describe(result.error());
 }
 
 TEST(TlsEngine, ClientRefusesTls12) {
-  Stranger server(Role::kServer, TLS1_2_VERSION);
+  Stranger server(Stranger::Role::kServer, TLS1_2_VERSION);
   TlsEngine client(Role::kClient, PairingKey::generate(), as_bytes("job"));
-  const Result<bool> result = server.run_against(client);
+  const Result<bool> result = run_against(server, client);
   ASSERT_TRUE(result.has_error());
   EXPECT_EQ(result.error().code, Errc::kNotOurProtocol) << describe(result.error());
 }
