@@ -121,7 +121,7 @@ class CheckCommand final : public Command {
     // A file that cannot be opened is worth a look at what exactly is wrong with it.
     const Error& error = image.error();
     if (!error.subject.empty() && exit_code_of(error) == ExitCode::kData) {
-      static_cast<void>(check_file(context.console, error.subject));
+      static_cast<void>(check_file(context.console, file_in_subject(error.subject)));
     }
     return failure_of(error);
   }

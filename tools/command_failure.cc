@@ -3,7 +3,9 @@
 #include <fmt/format.h>
 
 #include <cerrno>
+#include <filesystem>
 #include <stdexcept>
+#include <system_error>
 #include <utility>
 
 #include "tools/printable_text.h"
@@ -24,6 +26,12 @@ std::string advice_for_errno(int value) {
     case ENOSPC:
     case EDQUOT:
       return "Make room on that file system, or choose another one.";
+    case EADDRINUSE:
+      return "Another program has that port, a receiver perhaps: stop it, or choose another one "
+             "with --listen.";
+    case EADDRNOTAVAIL:
+      return "This host has no such address: choose one of its own, or leave it out to listen on "
+             "every address.";
     case EROFS:
       return "Choose a folder on a file system that can be written.";
     case ENOTDIR:
@@ -65,7 +73,7 @@ std::string advice_for_image(vhdx::Errc errc, const std::string& subject) {
              "MiB to 256 MiB, a power of two; sectors of 512 or 4096 bytes.";
     default:
       return fmt::format("Run `vhdx-migrate check {}` to see every rule that is broken.",
-                         subject.empty() ? "DISK" : shell_word(subject));
+                         subject.empty() ? "DISK" : shell_word(file_in_subject(subject)));
   }
 }
 
@@ -111,6 +119,17 @@ std::string advice_for(const Error& error) {
 
 void throw_exception_from_error(const CommandFailure& failure, const boost::source_location&) {
   throw std::runtime_error(failure.message);
+}
+
+std::string file_in_subject(const std::string& subject) {
+  std::error_code ignored;
+  std::string path = subject;
+  while (!std::filesystem::exists(path, ignored)) {
+    const auto comma = path.rfind(", ");
+    if (comma == std::string::npos) return subject;
+    path.resize(comma);
+  }
+  return path;
 }
 
 CommandFailure usage_failure(std::string message, std::string advice) {

@@ -25,6 +25,9 @@ class [[nodiscard]] CommandResult : public boost::system::result<ExitCode, Comma
 [[noreturn]] void throw_exception_from_error(const CommandFailure& failure,
                                              const boost::source_location&);
 
+/// The file of an Error's subject, which may go on to name a part of it: "a.vhdx, region {...}".
+std::string file_in_subject(const std::string& subject);
+
 CommandFailure usage_failure(std::string message, std::string advice);
 
 /// Of an error on this host. The advice depends on what went wrong.

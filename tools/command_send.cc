@@ -21,7 +21,7 @@ namespace vhdxm::tools {
 namespace {
 
 /// Below this a limit is most likely a missing unit: --limit 400 for 400M. Bytes a second.
-constexpr std::uint64_t kLimitMin = 10 * 1024 * 1024;
+constexpr std::uint64_t kLimitMin = 64 * 1024;
 
 class SendCommand final : public Command {
  public:
@@ -51,7 +51,7 @@ class SendCommand final : public Command {
     options.text("--as", "NAME", name_, "the disk's name at the destination");
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
                    fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
-    options.size("--limit", limit_, "at most so many bytes a second on the wire, 10M or more");
+    options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
     options.size("--memory", memory_, "for buffers; 64M unless told");
     options.flag("--verify", verify_, "read both sides again before the disk gets its name");
     options.flag("--plaintext-data", plaintext_data_,
@@ -82,7 +82,7 @@ class SendCommand final : public Command {
     }
     if (limit_ && *limit_ < kLimitMin) {
       return usage_failure(
-          fmt::format("--limit: {} a second is less than 10M", format_size(*limit_)),
+          fmt::format("--limit: {} a second is less than 64K", format_size(*limit_)),
           "Limits are in bytes a second and take units: --limit 400M.");
     }
     if (!name_.empty() && !Directory::is_plain_name(name_)) {

@@ -242,6 +242,20 @@ TEST_F(CliDisk, ACorruptFileIsExitSix) {
   EXPECT_EQ(check.object("finding").at("file").as_string(), disk);
 }
 
+TEST_F(CliDisk, ACutFileIsNamedInTheAdvice) {
+  const std::string disk = folder_ / "cut, twice.vhdx";
+  make_disk(disk, 8 * kMiB, {{0, kMiB}});
+  std::filesystem::resize_file(disk, 2 * kMiB);
+  const Ended info = run_tool({"info", disk, "--json"});
+  EXPECT_EQ(info.exit, 6);
+  EXPECT_NE(info.object("error").at("advice").as_string().find("check '" + disk + "'`"),
+            std::string::npos)
+      << info.out;
+  const Ended check = run_tool({"check", disk, "--json"});
+  EXPECT_EQ(check.exit, 6);
+  EXPECT_EQ(check.object("check").at("files").as_array().size(), 1U);
+}
+
 TEST_F(CliDisk, OneDamagedHeaderIsNoCorruption) {
   const std::string disk = folder_ / "a.vhdx";
   make_disk(disk, 8 * kMiB, {{0, kMiB}});
