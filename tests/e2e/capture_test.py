@@ -1,62 +1,9 @@
 """A capture of the wire shows none of the disk's bytes, unless both sides asked for that."""
 
-import selectors
-import socket
-import threading
-
 import support
+from proxy import Proxy
 
 MARKER = b"THIS-IS-SOMEBODYS-COMPANY-" * 64
-
-
-class RecordingProxy:
-    """Passes connections on to `target` and keeps every byte of both directions."""
-
-    def __init__(self, target):
-        host, port = target.rsplit(":", 1)
-        self.target = (host, int(port))
-        self.captured = bytearray()
-        self.lock = threading.Lock()
-        self.server = socket.create_server(("127.0.0.1", 0))
-        self.address = "127.0.0.1:%d" % self.server.getsockname()[1]
-        threading.Thread(target=self.accept, daemon=True).start()
-
-    def accept(self):
-        while True:
-            try:
-                near, _ = self.server.accept()
-            except OSError:
-                return
-            far = socket.create_connection(self.target)
-            threading.Thread(target=self.pump, args=(near, far), daemon=True).start()
-
-    def pump(self, near, far):
-        other = {near: far, far: near}
-        with selectors.DefaultSelector() as waiting:
-            for one in other:
-                waiting.register(one, selectors.EVENT_READ)
-            while waiting.get_map():
-                for key, _ in waiting.select():
-                    piece = b""
-                    try:
-                        piece = key.fileobj.recv(1 << 16)
-                    except OSError:
-                        pass
-                    if not piece:
-                        waiting.unregister(key.fileobj)
-                        try:
-                            other[key.fileobj].shutdown(socket.SHUT_WR)
-                        except OSError:
-                            pass
-                        continue
-                    with self.lock:
-                        self.captured += piece
-                    try:
-                        other[key.fileobj].sendall(piece)
-                    except OSError:
-                        pass
-        near.close()
-        far.close()
 
 
 class Capture(support.DiskTest):
@@ -75,7 +22,7 @@ class Capture(support.DiskTest):
     def capture_of_a_move(self, *options):
         disk = self.marked_disk()
         with self.receiver(*options) as receiver:
-            proxy = RecordingProxy(receiver.address)
+            proxy = Proxy(receiver.address)
             outcome = support.run("send", disk, proxy.address, "--key-file", self.key_file,
                                   *options)
             proxy.server.close()
