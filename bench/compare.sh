@@ -2,13 +2,14 @@
 # Moves one disk by VHDX Migrate and by other means, in turns, on this machine; prints a table.
 #
 #   bench/compare.sh [--runs 5] [--virtual 8G] [--files-mib 1360] [--dir FOLDER] [--json FILE]
-#                    [--only NAME,NAME...] [--no-install]
+#                    [--svg FILE] [--only NAME,NAME...] [--no-install]
 #
 # The disk: a dynamic VHDX with 4 MiB blocks that holds an ext4 with files of /usr/bin and /usr/share.
 # Its source is in the page cache, the clock stops when the destination is synced, and every copy is
 # compared with the source. Each run takes the contenders in another order; the table has medians.
 # --dir: where disks are made (default: a new folder in TMPDIR or /var/tmp; it should be on a disk, with
 # 3 times --files-mib of room). --no-install: contenders whose programs are missing are left out.
+# --json: the record of every run; --svg: a bar chart of the medians.
 # VHDX_MIGRATE_TOOL names a vhdx-migrate that is built already.
 #
 # Only processes that this script started are ended. Exit 0 if every copy was right.
@@ -25,12 +26,12 @@ fail() {
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 
 CONTENDERS=(vhdx-migrate vhdx-migrate-plaintext dd cp rsync zstd-pipe qemu-img nbdcopy)
-runs=5 virtual=8G files_mib=1360 parent_dir=${TMPDIR:-/var/tmp} json='' only='' install=yes
+runs=5 virtual=8G files_mib=1360 parent_dir=${TMPDIR:-/var/tmp} json='' svg='' only='' install=yes
 while [ $# -gt 0 ]; do
   case "$1" in
     --help | -h) usage; exit 0 ;;
     --no-install) install=no; shift; continue ;;
-    --runs | --virtual | --files-mib | --dir | --json | --only)
+    --runs | --virtual | --files-mib | --dir | --json | --svg | --only)
       [ $# -ge 2 ] || fail "$1 needs a value; see --help" ;;
     *) fail "unknown argument $1; see --help" ;;
   esac
@@ -40,6 +41,7 @@ while [ $# -gt 0 ]; do
     --files-mib) files_mib=$2 ;;
     --dir) parent_dir=$2 ;;
     --json) json=$2 ;;
+    --svg) svg=$2 ;;
     --only) only=$2 ;;
   esac
   shift 2
@@ -314,7 +316,8 @@ awk -v order="$order" -v mib="$disk_mib" "$MEDIAN"'
     }
   }' "$work/results"
 
-if [ -n "$json" ]; then
+record=${json:-$work/record.json}
+if [ -n "$json$svg" ]; then
   awk -v order="$order" -v facts="$facts" -v virtual="$virtual_bytes" -v disk_mib="$disk_mib" \
     -v content_mib="$content_mib" "$MEDIAN"'
     { wall[$1] = wall[$1] (n[$1] ? ", " : "") $2 / 1000; cpu[$1] = cpu[$1] (n[$1] ? ", " : "") $3 / 1000; ++n[$1] }
@@ -327,5 +330,8 @@ if [ -n "$json" ]; then
       for (i = 1; i <= count; ++i)
         printf "    {\"name\": \"%s\", \"wall_s\": [%s], \"cpu_s\": [%s]}%s\n", name[i], wall[name[i]], cpu[name[i]], i < count ? "," : ""
       print "  ]\n}"
-    }' "$work/results" >"$json" || fail "cannot write $json"
+    }' "$work/results" >"$record" || fail "cannot write $record"
+fi
+if [ -n "$svg" ]; then
+  python3 -B "$root/bench/compare_chart.py" "$record" "$svg" || fail "cannot write $svg"
 fi
