@@ -140,7 +140,7 @@ std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) 
                 "keeps its copy"},
                {"1", "failed"},
                {"2", "wrong usage"},
-               {"3", "the destination cannot take the disk: name, room, kind"},
+               {"3", "the destination cannot take the disk: name, room, kind, version"},
                {"4", "authentication or authorisation"},
                {"5", "network or temporary trouble: run it again"},
                {"6", "data differs, or the image is corrupt"},

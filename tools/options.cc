@@ -32,7 +32,13 @@ void OptionSet::argument(const std::string& name, std::string& value, const std:
 }
 
 void OptionSet::flag(const std::string& name, bool& value, const std::string& help) {
-  app_.add_flag(name, value, help)->envname(environment_name(name));
+  const auto is_switch = [](const std::string& text) {
+    const bool good = text == "true" || text == "1" || text == "false" || text == "0";
+    return good ? std::string{} : fmt::format("'{}' is neither 1 nor 0", printable(text));
+  };
+  app_.add_flag(name, value, help)
+      ->check(CLI::Validator(is_switch, ""))
+      ->envname(environment_name(name));
 }
 
 void OptionSet::text(const std::string& name, const std::string& type, std::string& value,

@@ -71,6 +71,11 @@ TEST_F(CliOutput, TheEnvironmentSetsOptionsAndIsNamedWhenItIsWrong) {
   const Ended bad = run_tool({"create", folder_ / "b.vhdx"}, {{"VHDX_MIGRATE_SIZE", "big"}});
   EXPECT_EQ(bad.exit, 2);
   EXPECT_NE(bad.err.find("VHDX_MIGRATE_SIZE: 'big' is not a size"), std::string::npos) << bad.err;
+  const Ended no_switch = run_tool({"info", disk_}, {{"VHDX_MIGRATE_NO_PARENTS", "2"}});
+  EXPECT_EQ(no_switch.exit, 2);
+  EXPECT_NE(no_switch.err.find("VHDX_MIGRATE_NO_PARENTS: '2' is neither 1 nor 0"),
+            std::string::npos)
+      << no_switch.err;
   const Ended foreign = run_tool({"info", disk_}, {{"VHDX_MIGRATE_SIZE", "big"}});
   EXPECT_EQ(foreign.exit, 0) << "a variable of another command's option does not matter";
 }
