@@ -7,6 +7,7 @@
 #include <fstream>
 
 #include "base/posix_file.h"
+#include "tests/net/hand_sender.h"
 #include "tests/net/net_test.h"
 #include "tests/net/tcp_proxy.h"
 #include "tests/support/expect_error.h"
@@ -335,6 +336,74 @@ TEST_F(Resume, StreamsThatBreakWhileCellsAreComparedLoseNothing) {
   EXPECT_GE(report.streams_replaced, 1U);
   EXPECT_EQ(report.totals.bytes_done, report.totals.bytes_total);
   EXPECT_GE(report.totals.same_bytes, 18 * kMiB);
+}
+
+// What a peer that does not keep the rules tries with kSame.
+class ForgedSame : public Resume {
+ protected:
+  void expect_refused(const FrameHeader& forged) {
+    RunningReceiver receiver(receiver_options());
+    HandSender sender(receiver.port(), key_);
+    const HandDisk disk("a.vhdx");
+    HandConnection stream = sender.start(disk);
+    stream.send(forged);
+    EXPECT_EQ(sender.expect_fail().code, static_cast<std::uint16_t>(Errc::kProtocol));
+    EXPECT_FALSE(receiver.wait_for(ReceiverEvent::Type::kJobFailed).kept);
+    EXPECT_EQ(names_in(target_), Names{}) << "of a peer that forges nothing is kept";
+  }
+};
+
+TEST_F(ForgedSame, OfACellThatWasNotOfferedIsRefused) {
+  expect_refused({.kind = FrameKind::kSame,
+                  .virtual_offset = 0,
+                  .raw_length = kCellBytes,
+                  .hash = {.low = 1, .high = 2}});
+}
+
+TEST_F(ForgedSame, WithoutAHashIsRefused) {
+  expect_refused({.kind = FrameKind::kSame, .virtual_offset = 0, .raw_length = kCellBytes});
+}
+
+TEST_F(ForgedSame, OfAnOfferedCellButWithAnotherHashOrTwiceIsRefused) {
+  for (const int how : {0, 1, 2}) {
+    SCOPED_TRACE(how);
+    RunningReceiver receiver(receiver_options());
+    const HandDisk disk("a.vhdx");
+    {  // leaves a partial with one extent in it
+      HandSender sender(receiver.port(), key_);
+      HandConnection stream = sender.start(disk);
+      const auto payload = payload_of(7);
+      sender.send(stream, sender.data_frame(0, payload), payload);
+      sender.wait_written(1);
+    }
+    receiver.wait_for(ReceiverEvent::Type::kJobFailed);
+    ASSERT_EQ(names_in(target_), Names{"a.vhdx.partial"});
+    HandSender sender(receiver.port(), key_);
+    sender.connect();
+    sender.hello();
+    sender.offer({disk.offer});
+    const auto plan = disk.plan.encoded();
+    sender.control.send(PlanPart{.disk = 0, .first_byte = 0, .bytes = {plan.begin(), plan.end()}});
+    sender.control.send(BeginDisk{.disk = 0});
+    const HeldRange held{.offset = 0, .length = kMiB};
+    EXPECT_EQ(sender.control.expect<HeldRanges>().ranges, std::vector<HeldRange>{held});
+    EXPECT_EQ(sender.control.expect<DiskReady>().partial, PartialState::kResumed);
+    sender.control.send(HashCredit{.disk = 0, .cells = 2});
+    const CellHashes hashes = sender.control.expect<CellHashes>();
+    ASSERT_EQ(hashes.hashes.size(), 2U);
+    HandConnection stream = sender.join(sender.request_streams(1).front());
+    FrameHeader same{.kind = FrameKind::kSame,
+                     .virtual_offset = 0,
+                     .raw_length = kCellBytes,
+                     .hash = hashes.hashes[0]};
+    if (how == 0) same.hash.low ^= 1;
+    if (how == 1) stream.send(same);  // once is right
+    if (how == 2) same.raw_length -= 512;
+    stream.send(same);
+    EXPECT_EQ(sender.expect_fail().code, static_cast<std::uint16_t>(Errc::kProtocol));
+    receiver.wait_for(ReceiverEvent::Type::kJobFailed, 2);
+    EXPECT_EQ(names_in(target_), Names{});
+  }
 }
 
 TEST_F(Resume, PartialsAreListedAndRemovedUnlessInUse) {
