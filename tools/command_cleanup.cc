@@ -68,6 +68,7 @@ class CleanupCommand final : public Command {
       if (removed.error().code == transfer::Errc::kBusy) {
         failure.message = fmt::format("cleanup: {} is being received now", partial.name);
         failure.advice = "Stop its sender or the receiver first.";
+        failure.exit = ExitCode::kNetwork;  // temporary: it can be removed later
       }
       return failure;
     }

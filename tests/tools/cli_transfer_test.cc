@@ -177,7 +177,7 @@ TEST_F(CliTransfer, AnInterruptedSendIsResumedByTheNext) {
   const std::string before = content_of_file(disk);
   receive();
   ToolProcess sender({"send", disk, host_, "--key-file", key_file_, "--json", "--limit", "10M"});
-  sender.read_until("\"phase\":\"copying\"");
+  sender.read_until_match("\"written_bytes\":[1-9]");
   sender.signal(SIGINT);
   const Ended ended = sender.wait();
   EXPECT_EQ(ended.exit, 130) << ended.out << ended.err;
