@@ -72,6 +72,16 @@ Result<std::unique_ptr<PosixFile>> Directory::open_file(const std::string& name,
   return open_at(name, write ? O_RDWR : O_RDONLY, options.direct);
 }
 
+Result<std::unique_ptr<Directory>> Directory::open_or_make_folder(const std::string& name) const {
+  VHDXM_TRY_VOID(check_name(name));
+  if (::mkdirat(fd_, name.c_str(), 0700) != 0 && errno != EEXIST) {
+    return errno_error("make folder").about(path_of(name));
+  }
+  const int fd = ::openat(fd_, name.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+  if (fd < 0) return errno_error("open folder").about(path_of(name));
+  return std::make_unique<Directory>(path_of(name), fd);
+}
+
 Result<bool> Directory::exists(const std::string& name) const {
   VHDXM_TRY_VOID(check_name(name));
   struct stat status {};

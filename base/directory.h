@@ -37,6 +37,10 @@ class Directory {
   Result<std::unique_ptr<PosixFile>> open_file(const std::string& name,
                                                PosixFile::Options options) const;
 
+  /// Opens the folder `name` in this one, and makes it first, for its owner alone, if it is not
+  /// there. Errors: ENOTDIR, also for a symbolic link.
+  Result<std::unique_ptr<Directory>> open_or_make_folder(const std::string& name) const;
+
   Result<bool> exists(const std::string& name) const;
   /// Renames; fails with EEXIST rather than replace `to`.
   Result<void> rename_no_replace(const std::string& from, const std::string& to) const;

@@ -185,6 +185,19 @@ Result<void> PosixFile::lock_exclusive() {
   return {};
 }
 
+Result<bool> PosixFile::has_name() const {
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) return errno_error("stat").about(path_);
+  return status.st_nlink != 0;
+}
+
+Result<std::uint64_t> PosixFile::allocated_bytes() const {
+  constexpr std::uint64_t kStatBlockBytes = 512;  // whatever the file system's blocks are
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) return errno_error("stat").about(path_);
+  return static_cast<std::uint64_t>(status.st_blocks) * kStatBlockBytes;
+}
+
 Result<bool> PosixFile::has_foreign_lock(std::uint64_t byte) const {
   struct flock lock = one_byte(F_WRLCK, byte);  // would conflict with any lock there
   if (::fcntl(fd_, F_OFD_GETLK, &lock) != 0) {

@@ -51,6 +51,11 @@ class PosixFile final : public File {
   /// reads it and relies on its not being written.
   Result<bool> lock_for_writing();
 
+  /// Whether the file still has a name: one that was removed while it was open has none.
+  Result<bool> has_name() const;
+  /// Bytes of the file system that it takes: room that is reserved counts, holes do not.
+  Result<std::uint64_t> allocated_bytes() const;
+
   /// Whether a QEMU process has this file open for writing: QEMU holds a lock on byte 100 + n for
   /// each permission n it uses, and 1 is "write" (QEMU, docs/system/images: image locking).
   Result<bool> is_written_by_qemu() const;

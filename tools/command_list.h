@@ -8,6 +8,7 @@
 
 namespace vhdxm::tools {
 
+std::unique_ptr<Command> make_cleanup_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_map_command();
 std::unique_ptr<Command> make_check_command();

@@ -3,7 +3,9 @@
 #include <fmt/ranges.h>
 
 #include <optional>
+#include <vector>
 
+#include "base/directory.h"
 #include "tools/command_list.h"
 #include "tools/endpoint.h"
 #include "tools/file_owner.h"
@@ -12,6 +14,7 @@
 #include "tools/key_prompt.h"
 #include "tools/printable_text.h"
 #include "tools/receive_display.h"
+#include "transfer/partials.h"
 #include "transfer/receiver.h"
 
 namespace vhdxm::tools {
@@ -25,8 +28,10 @@ class ReceiveCommand final : public Command {
         .summary = "wait for disks that other hosts send",
         .description =
             "Listens for `vhdx-migrate send` and puts the disks that arrive into a folder, several "
-            "at once. A disk is NAME.vhdx.partial until it is complete and durable; an existing "
-            "name is never taken. The first line says where it listens.\n"
+            "at once. A disk is NAME.vhdx.partial until it is complete and durable, and stays so "
+            "if "
+            "its job is interrupted: the same send resumes, and `vhdx-migrate cleanup` removes it. "
+            "An existing name is never taken. The first line says where it listens.\n"
             "Without --key-file it makes a key that is good until it ends, and shows it with the "
             "command for the other host. With --key-file that file is made if it is not there "
             "(readable by its owner alone); the sending host needs a copy.",
@@ -63,18 +68,57 @@ class ReceiveCommand final : public Command {
           display.post(event);
         }));
     announce(context.console, *receiver, key);
+    announce_partials(context.console);
     const auto failure = [&] {
       const OnRequest stop(context.interrupt, [&] { receiver->stop(); });
       return receiver->run();
     }();
     if (context.interrupt.requested()) {
-      return interrupted(fmt::format("receive: stopped; nothing unfinished is left in {}", into_));
+      return stopped();
     }
     if (failure) return failure_of(*failure);
     return ExitCode::kDone;
   }
 
  private:
+  /// What jobs that ended early have left; nothing that cannot be looked at keeps disks from
+  /// coming.
+  std::vector<transfer::Partial> partials() const {
+    const auto folder = Directory::open(into_);
+    if (folder.has_error()) return {};
+    auto found = transfer::list_partials(**folder);
+    return found.has_value() ? std::move(*found) : std::vector<transfer::Partial>();
+  }
+
+  CommandFailure stopped() const {
+    const std::size_t count = partials().size();
+    if (count == 0) {
+      return interrupted(fmt::format("receive: stopped; nothing unfinished is left in {}", into_));
+    }
+    return interrupted(
+        fmt::format("receive: stopped; {} unfinished {} kept in {}", count,
+                    count == 1 ? "disk is" : "disks are", into_),
+        "Start it again and run the same send: it resumes. `vhdx-migrate cleanup --into DIR` "
+        "shows and removes them.");
+  }
+
+  void announce_partials(Console& console) const {
+    for (const transfer::Partial& partial : partials()) {
+      if (!partial.resumable) continue;
+      if (console.json()) {
+        boost::json::object fields;
+        fields["disk"] = json_text(partial.name);
+        fields["id"] = json_text(partial.id);
+        fields["virtual_bytes"] = partial.virtual_bytes;
+        console.object("resumable", fields);
+        console.flush();
+      } else {
+        console.talk(
+            fmt::format("{} is here in part: the same send resumes", printable(partial.name)));
+      }
+    }
+  }
+
   boost::system::result<transfer::ReceiverOptions, CommandFailure> receiver_options() {
     if (into_.empty()) {
       return usage_failure("receive: --into is missing",

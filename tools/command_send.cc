@@ -34,6 +34,8 @@ class SendCommand final : public Command {
             "receive` waits. Only what the disk holds is read and sent; everything is encrypted, "
             "hashed, and proved to be complete before the disk gets its name there. The source is "
             "copied: it stays the owner, and is not changed by a byte.\n"
+            "A send that was interrupted, by whatever, resumes when it is run again: what is at "
+            "the destination is compared by its hashes, and only what differs is sent.\n"
             "Without --key-file the key that the receiver shows is asked for at the terminal. A "
             "key is never given on the command line.",
         .examples = {
@@ -41,7 +43,9 @@ class SendCommand final : public Command {
             {"vhdx-migrate send web01.vhdx newhost:7000 --key-file pair.key --limit 400M",
              "with a key file, at most 400 MiB a second"},
             {"vhdx-migrate send db.vhdx [2001:db8::7]:6600 --key-file pair.key --verify",
-             "and read both sides again before the disk gets its name"}}};
+             "and read both sides again before the disk gets its name"},
+            {"vhdx-migrate send web02.vhdx newhost --key-file pair.key --seed-from web01.vhdx",
+             "what newhost's web01.vhdx has in common with it is copied there, not sent"}}};
   }
 
   void add_options(OptionSet& options) override {
@@ -53,6 +57,9 @@ class SendCommand final : public Command {
                    fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
     options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
     options.size("--memory", memory_, "for buffers; 64M unless told");
+    options.text("--seed-from", "NAME", seed_from_,
+                 "a disk in the destination's folder, e.g. an older copy or a template, to take "
+                 "what is the same from");
     options.flag("--verify", verify_, "read both sides again before the disk gets its name");
     options.flag("--plaintext-data", plaintext_data_,
                  "do not encrypt the data; the receiver must say so too");
@@ -89,6 +96,10 @@ class SendCommand final : public Command {
       return usage_failure(fmt::format("--as: '{}' is not a plain file name", name_),
                            "Give a name without folders: the receiver chooses the folder.");
     }
+    if (!seed_from_.empty() && !Directory::is_plain_name(seed_from_)) {
+      return usage_failure(fmt::format("--seed-from: '{}' is not a plain file name", seed_from_),
+                           "Give the name of a disk in the receiver's folder, without folders.");
+    }
     // Before anybody is asked for a key: whether there is a disk to send at all.
     if (auto image = vhdx::Image::open(disk_); image.has_error()) return failure_of(image.error());
     auto key = key_file_.empty() ? key_from_terminal(context.interrupt) : key_from_file(key_file_);
@@ -99,6 +110,8 @@ class SendCommand final : public Command {
   CommandResult transfer_disk(CommandContext& context, const Endpoint& endpoint,
                               const transfer::PairingKey& key) {
     std::atomic<unsigned> streams_most = 0;
+    std::uint64_t resumed_told = 0;
+    std::uint32_t replaced_told = 0;
     std::optional<ProgressDisplay> display;
     display.emplace(context.console, context.progress, /*quiet_start=*/false);
     transfer::Sender sender({.disk_path = disk_,
@@ -109,10 +122,19 @@ class SendCommand final : public Command {
                              .streams = streams_.value_or(0),
                              .limit_bytes_per_second = limit_.value_or(0),
                              .memory_bytes = memory_.value_or(transfer::kDefaultMemoryBytes),
+                             .seed_from = seed_from_,
                              .verify = verify_,
                              .plaintext_data = plaintext_data_},
                             [&](const transfer::Progress& progress) {
                               streams_most = std::max(streams_most.load(), progress.streams);
+                              if (progress.resumed_bytes > resumed_told) {
+                                tell_resumed(context.console, progress, resumed_told);
+                                resumed_told = progress.resumed_bytes;
+                              }
+                              if (progress.partials_replaced > replaced_told) {
+                                tell_replaced(context.console, progress);
+                                replaced_told = progress.partials_replaced;
+                              }
                               display->post(sample_of(progress));
                             });
     transfer::SendResult result = [&] {
@@ -133,16 +155,49 @@ class SendCommand final : public Command {
   static CommandFailure failure(const CommandContext& context, const transfer::Failure& failure) {
     if (context.interrupt.requested() &&
         failure.failure_class == transfer::FailureClass::kCancelled) {
-      return interrupted("send: interrupted; the destination was told to remove what it has",
-                         "Run the same command again to send the disk.");
+      return interrupted("send: interrupted; the destination keeps what it has of the disk",
+                         "Run the same command again: it resumes.");
     }
     return failure_of(failure);
+  }
+
+  /// `before`: of the disks that came before this one.
+  static void tell_resumed(Console& console, const transfer::Progress& progress,
+                           std::uint64_t before) {
+    const std::uint64_t bytes = progress.resumed_bytes - before;
+    if (console.json()) {
+      boost::json::object fields;
+      fields["disk"] = json_text(progress.disk);
+      fields["resumed_bytes"] = bytes;
+      fields["bytes_total"] = progress.bytes_total;
+      console.object("resuming", fields);
+      console.flush();
+      return;
+    }
+    console.talk(fmt::format("{}: resuming: {} of {} are there already, and are compared",
+                             printable(progress.disk), format_size(bytes),
+                             format_size(progress.bytes_total)));
+  }
+
+  static void tell_replaced(Console& console, const transfer::Progress& progress) {
+    if (console.json()) {
+      boost::json::object fields;
+      fields["disk"] = json_text(progress.disk);
+      console.object("starting_anew", fields);
+      console.flush();
+      return;
+    }
+    console.talk(
+        fmt::format("{}: starting anew: what an earlier job left there is of another disk, or of "
+                    "this one before blocks were added to it",
+                    printable(progress.disk)));
   }
 
   std::string disk_;
   std::string host_;
   std::string key_file_;
   std::string name_;
+  std::string seed_from_;
   std::string mode_ = "plain";
   std::optional<unsigned> streams_;
   std::optional<std::uint64_t> limit_;

@@ -142,7 +142,7 @@ std::string general_help(const std::vector<std::unique_ptr<Command>>& commands) 
                {"2", "wrong usage"},
                {"3", "the destination cannot take the disk: name, room, kind, version"},
                {"4", "authentication or authorisation"},
-               {"5", "network or temporary trouble: run it again"},
+               {"5", "network or temporary trouble: run it again, it resumes"},
                {"6", "data differs, or the image is corrupt"},
                {"7", "cancelled at the other side"},
                {"130", "interrupted by Ctrl-C or SIGTERM"}});

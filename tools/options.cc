@@ -31,6 +31,11 @@ void OptionSet::argument(const std::string& name, std::string& value, const std:
   app_.add_option(name, value, help)->required()->option_text(" ");
 }
 
+void OptionSet::optional_argument(const std::string& name, std::string& value,
+                                  const std::string& help) {
+  app_.add_option(name, value, help)->option_text(" ");
+}
+
 void OptionSet::flag(const std::string& name, bool& value, const std::string& help) {
   const auto is_switch = [](const std::string& text) {
     const bool good = text == "true" || text == "1" || text == "false" || text == "0";

@@ -24,6 +24,9 @@ class OptionSet {
   /// A positional argument that must be there.
   void argument(const std::string& name, std::string& value, const std::string& help);
 
+  /// A positional argument that may be left out.
+  void optional_argument(const std::string& name, std::string& value, const std::string& help);
+
   void flag(const std::string& name, bool& value, const std::string& help);
   void text(const std::string& name, const std::string& type, std::string& value,
             const std::string& help);

@@ -62,10 +62,12 @@ std::string amount(const ProgressSample& sample) {
 
 /// What did not have to be sent; empty if nothing was saved yet.
 std::string saved(const transfer::Progress& job) {
-  const std::uint64_t sum = job.unallocated_bytes + job.zero_bytes;
+  const std::uint64_t sum = job.unallocated_bytes + job.zero_bytes + job.same_bytes;
   if (sum == 0) return "";
-  return fmt::format("saved {} (unallocated {}, zero {})", format_size(sum),
-                     format_size(job.unallocated_bytes), format_size(job.zero_bytes));
+  std::string parts = fmt::format("unallocated {}, zero {}", format_size(job.unallocated_bytes),
+                                  format_size(job.zero_bytes));
+  if (job.same_bytes > 0) parts += ", already there " + format_size(job.same_bytes);
+  return fmt::format("saved {} ({})", format_size(sum), parts);
 }
 
 std::string drawn_bar(const ProgressSample& sample, std::size_t width) {
@@ -178,6 +180,8 @@ boost::json::object progress_fields(const ProgressSample& sample, const Pace& pa
     fields["wire_bytes"] = job.wire_bytes;
     fields["zero_bytes"] = job.zero_bytes;
     fields["unallocated_bytes"] = job.unallocated_bytes;
+    fields["same_bytes"] = job.same_bytes;
+    fields["resumed_bytes"] = job.resumed_bytes;
     fields["written_bytes"] = job.written_bytes;
     fields["durable_bytes"] = job.durable_bytes;
     fields["streams"] = job.streams;

@@ -23,6 +23,8 @@ const char* json_type(ReceiverEvent::Type type) {
       return "job_started";
     case kProgress:
       return "progress";
+    case kDiskResumed:
+      return "disk_resumed";
     case kDiskArrived:
       return "disk_arrived";
     case kDiskIdentical:
@@ -50,6 +52,9 @@ std::string sentence(const ReceiverEvent& event) {
   switch (event.type) {
     case kJobStarted:
       return fmt::format("job {} from {}: started", event.job, peer);
+    case kDiskResumed:
+      return fmt::format("job {} from {}: {} resumes: {} may be here already", event.job, peer,
+                         disk, format_size(event.resumed_bytes));
     case kDiskArrived:
       return fmt::format("job {} from {}: {}, {}, is complete here; the source keeps its copy",
                          event.job, peer, disk, format_size(event.virtual_bytes));
@@ -59,10 +64,10 @@ std::string sentence(const ReceiverEvent& event) {
     case kJobDone:
       return fmt::format("job {} from {}: done", event.job, peer);
     case kJobFailed:
-      return fmt::format(
-          "job {} from {}: failed: {}; the source still owns its disk, and nothing unfinished is "
-          "left here",
-          event.job, peer, failure_text(event));
+      return fmt::format("job {} from {}: failed: {}; the source still owns its disk, and {}",
+                         event.job, peer, failure_text(event),
+                         event.kept ? "what came of it is kept here: the same send resumes"
+                                    : "nothing unfinished is left here");
     case kPeerRefused:
       return fmt::format("{}: turned away: {}", peer, failure_text(event));
     case kProgress:
@@ -151,6 +156,10 @@ void ReceiveReporter::show_object(const ReceiverEvent& event) {
     fields["disk"] = json_text(event.disk);
     fields["virtual_bytes"] = event.virtual_bytes;
   }
+  if (event.type == ReceiverEvent::Type::kDiskResumed) {
+    fields["resumed_bytes"] = event.resumed_bytes;
+  }
+  if (event.type == ReceiverEvent::Type::kJobFailed) fields["kept"] = event.kept;
   if (event.failure) {
     const CommandFailure failure = failure_of(*event.failure);
     fields["exit"] = static_cast<int>(failure.exit);

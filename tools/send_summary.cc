@@ -55,6 +55,7 @@ std::string disk_rows(const DiskReport& disk, bool name_it) {
   if (disk.outcome == DiskReport::Outcome::kIdentical) {
     return out + row("content", "the same was there already, nothing was sent");
   }
+  if (disk.resumed) out += row("resumed", "yes: it went on where an earlier job ended");
   out += row("ledger", fmt::format("{}, the same at both sides", disk.ledger));
   out += row("verified", disk.verified ? "yes: both sides were read again and agree"
                                        : "not read again (--verify does that)");
@@ -78,10 +79,13 @@ std::string summary_text(const SendOutcome& outcome) {
   out += row("sent", fmt::format("{} on the wire, for {} of {} disk{}",
                                  format_size(totals.wire_bytes), format_size(virtual_bytes(report)),
                                  report.disks.size(), report.disks.size() == 1 ? "" : "s"));
-  out += row("saved",
-             fmt::format("{}: unallocated {}, zero {}",
-                         format_size(totals.unallocated_bytes + totals.zero_bytes),
-                         format_size(totals.unallocated_bytes), format_size(totals.zero_bytes)));
+  out += row(
+      "saved",
+      fmt::format("{}: unallocated {}, zero {}{}",
+                  format_size(totals.unallocated_bytes + totals.zero_bytes + totals.same_bytes),
+                  format_size(totals.unallocated_bytes), format_size(totals.zero_bytes),
+                  totals.same_bytes == 0 ? std::string()
+                                         : ", already there " + format_size(totals.same_bytes)));
   out += row("time", fmt::format("{:.1f} s, {}",
                                  static_cast<double>(milliseconds_of(report).count()) / 1000,
                                  format_rate(payload_rate(report))));
@@ -118,6 +122,8 @@ boost::json::object summary_json(const SendOutcome& outcome) {
                      {"outcome", outcome_name(disk.outcome)},
                      {"virtual_bytes", disk.virtual_bytes},
                      {"payload_bytes", disk.payload_bytes},
+                     {"same_bytes", disk.same_bytes},
+                     {"resumed", disk.resumed},
                      {"ledger", json_text(disk.ledger)},
                      {"verified", disk.verified}});
   }
@@ -128,6 +134,9 @@ boost::json::object summary_json(const SendOutcome& outcome) {
   fields["wire_bytes"] = totals.wire_bytes;
   fields["unallocated_bytes"] = totals.unallocated_bytes;
   fields["zero_bytes"] = totals.zero_bytes;
+  fields["same_bytes"] = totals.same_bytes;
+  fields["resumed_bytes"] = totals.resumed_bytes;
+  fields["partials_replaced"] = totals.partials_replaced;
   fields["written_bytes"] = totals.written_bytes;
   fields["durable_bytes"] = totals.durable_bytes;
   fields["streams"] = outcome.streams;

@@ -16,6 +16,8 @@ constexpr std::size_t kBatchItems = 64;
 constexpr std::uint64_t kInFlightMax = 16384;
 // More credit than any link holds; keeps the sum from wrapping whatever a receiver grants.
 constexpr std::uint64_t kCreditCeiling = std::uint64_t{1} << 50;
+// Hashes are given back in so large pieces: few messages, and the receiver never runs dry.
+constexpr std::uint32_t kHashesToldAt = kCellHashesMax / 4;
 
 FrameKind frame_kind(vhdx::ExtentKind kind) {
   switch (kind) {
@@ -31,20 +33,38 @@ FrameKind frame_kind(vhdx::ExtentKind kind) {
   return FrameKind::kUnmapped;
 }
 
+WorkItem work_of(const vhdx::Extent& extent) {
+  return {.kind = frame_kind(extent.kind),
+          .virtual_offset = extent.virtual_offset,
+          .length = extent.length,
+          .file = extent.file,
+          .file_offset = extent.file_offset};
+}
+
 }  // namespace
 
 ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
                          std::uint64_t hash_seed,
-                         std::function<void(std::uint32_t, const Ledger&)> on_disk_sent)
+                         std::function<void(std::uint32_t, const Ledger&)> on_disk_sent,
+                         std::function<void(std::uint32_t, std::uint32_t)> on_hashes_used)
     : extent_bytes_(extent_bytes),
       hash_seed_(hash_seed),
       on_disk_sent_(std::move(on_disk_sent)),
+      on_hashes_used_(std::move(on_hashes_used)),
       credit_(std::min(credit_bytes, kCreditCeiling)),
       ledger_(hash_seed) {}
 
-void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::Layer& layer) {
+void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::Layer& layer, std::vector<HeldRange> held) {
   std::unique_lock lock(mutex_);
-  VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty());
+  VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty() && held_ready_.empty());
+  held_ = std::move(held);
+  held_passed_ = 0;
+  held_left_ = 0;
+  hashes_used_ = 0;
+  hashes_.clear();
+  for (const HeldRange& range : held_) {
+    held_left_ += (range.length + kCellBytes - 1) / kCellBytes;
+  }
   active_ = true;
   disk_ = disk;
   layer_ = &layer;
@@ -56,44 +76,104 @@ void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::Layer& layer) {
 Result<void> ExtentQueue::refill_locked() {
   const std::uint64_t size = layer_->geometry().virtual_size_bytes;
   while (ready_.empty() && mapped_to_ < size) {
-    std::vector<vhdx::Extent> extents;
-    VHDXM_TRY(mapped_to_, layer_->map(mapped_to_, size - mapped_to_, extents, kMapExtents));
-    for (const vhdx::Extent& extent : extents) {
-      WorkItem item{.kind = frame_kind(extent.kind),
-                    .virtual_offset = extent.virtual_offset,
-                    .length = extent.length,
-                    .file = extent.file,
-                    .file_offset = extent.file_offset};
-      if (item.kind != FrameKind::kData) {
-        ready_.push_back(item);
+    std::uint64_t end = size;
+    if (held_passed_ < held_.size()) {
+      const HeldRange& next = held_[held_passed_];
+      if (next.offset == mapped_to_) {
+        mapped_to_ = next.end();
+        ++held_passed_;
         continue;
       }
-      // Cut on the grid of extents, so that every cell travels in one frame.
-      for (std::uint64_t left = extent.length; left > 0;) {
-        const std::uint64_t to_grid = extent_bytes_ - item.virtual_offset % extent_bytes_;
-        item.length = std::min(left, to_grid);
-        ready_.push_back(item);
-        item.virtual_offset += item.length;
-        item.file_offset += item.length;
-        left -= item.length;
-      }
+      end = next.offset;
     }
+    std::vector<vhdx::Extent> extents;
+    VHDXM_TRY(mapped_to_, layer_->map(mapped_to_, end - mapped_to_, extents, kMapExtents));
+    for (const vhdx::Extent& extent : extents) add_extent_locked(extent);
   }
   return {};
 }
 
-bool ExtentQueue::take_locked(Batch& out) {
-  if (ready_.empty() || in_flight_ + handed_out_ >= kInFlightMax) return false;
-  out.disk = disk_;
-  while (!ready_.empty() && out.items.size() < kBatchItems) {
-    const WorkItem& item = ready_.front();
-    const std::uint64_t payload = item.kind == FrameKind::kData ? item.length : 0;
+void ExtentQueue::add_extent_locked(const vhdx::Extent& extent) {
+  WorkItem item = work_of(extent);
+  if (item.kind != FrameKind::kData) {
+    ready_.push_back(item);
+    return;
+  }
+  // Cut on the grid of extents, so that every cell travels in one frame.
+  for (std::uint64_t left = extent.length; left > 0;) {
+    const std::uint64_t to_grid = extent_bytes_ - item.virtual_offset % extent_bytes_;
+    item.length = std::min(left, to_grid);
+    ready_.push_back(item);
+    item.virtual_offset += item.length;
+    item.file_offset += item.length;
+    left -= item.length;
+  }
+}
+
+Result<void> ExtentQueue::refill_held_locked() {
+  if (!held_ready_.empty() || hashes_.empty()) return {};
+  Hashes& next = hashes_.front();
+  const std::uint64_t size = layer_->geometry().virtual_size_bytes;
+  const std::uint64_t to_grid = extent_bytes_ - next.offset % extent_bytes_;
+  const std::uint64_t cells = std::min<std::uint64_t>(next.left.size(), to_grid / kCellBytes);
+  const std::uint64_t end = std::min(next.offset + cells * kCellBytes, size);
+
+  auto held = std::make_shared<HeldCells>();
+  held->virtual_offset = next.offset;
+  for (std::uint64_t at = next.offset; at < end;) {
+    std::vector<vhdx::Extent> extents;
+    VHDXM_TRY(at, layer_->map(at, end - at, extents, kMapExtents));
+    for (const vhdx::Extent& extent : extents) held->parts.push_back(work_of(extent));
+  }
+  const auto used = next.left.begin() + static_cast<std::ptrdiff_t>(cells);
+  held->hashes.assign(next.left.begin(), used);
+  next.left.erase(next.left.begin(), used);
+  held_ready_.push_back({.kind = FrameKind::kSame,
+                         .virtual_offset = next.offset,
+                         .length = end - next.offset,
+                         .held = std::move(held)});
+  next.offset = end;
+  if (next.left.empty()) hashes_.pop_front();
+  held_left_ -= cells;
+  note_hashes_used_locked(static_cast<std::uint32_t>(cells));
+  return {};
+}
+
+void ExtentQueue::note_hashes_used_locked(std::uint32_t cells) {
+  hashes_used_ += cells;
+  // None are owed any more when the last cell's has come.
+  if (hashes_used_ < kHashesToldAt || held_left_ == 0) return;
+  on_hashes_used_(disk_, std::exchange(hashes_used_, 0));
+}
+
+void ExtentQueue::add_hashes(std::uint64_t first_cell, std::vector<Hash128> hashes) {
+  {
+    const std::lock_guard lock(mutex_);
+    VHDXM_CHECK(active_);
+    if (hashes.empty()) return;
+    hashes_.push_back({.offset = first_cell * kCellBytes, .left = {hashes.begin(), hashes.end()}});
+  }
+  changed_.notify_all();
+}
+
+void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
+  while (!from.empty() && out.items.size() < kBatchItems) {
+    const std::uint64_t payload = from.front().payload_bytes();
     if (payload > extent_bytes_ - out.payload_bytes || payload > credit_) break;
     credit_ -= payload;
     out.payload_bytes += payload;
-    out.items.push_back(item);
-    ready_.pop_front();
+    out.items.push_back(std::move(from.front()));
+    from.pop_front();
   }
+}
+
+bool ExtentQueue::take_locked(Batch& out) {
+  if (in_flight_ + handed_out_ >= kInFlightMax) return false;
+  out.disk = disk_;
+  out.sector_bytes = layer_->geometry().logical_sector_bytes;
+  take_from_locked(held_turn_ ? held_ready_ : ready_, out);
+  if (out.items.empty()) take_from_locked(held_turn_ ? ready_ : held_ready_, out);
+  held_turn_ = !held_turn_;
   out.credit_used = out.payload_bytes;
   handed_out_ += out.items.size();
   return !out.items.empty();
@@ -107,6 +187,7 @@ Result<ExtentQueue::Pull> ExtentQueue::pull(Batch& out, std::chrono::millisecond
     if (stopped_) return Pull::kStopped;
     if (active_) {
       VHDXM_TRY_VOID(refill_locked());
+      VHDXM_TRY_VOID(refill_held_locked());
       if (take_locked(out)) return Pull::kBatch;
     }
     if (changed_.wait_until(lock, until) == std::cv_status::timeout) return Pull::kIdle;
@@ -155,25 +236,27 @@ Result<void> ExtentQueue::acknowledge(std::uint32_t stream, std::uint64_t frames
   return {};
 }
 
-Result<std::uint64_t> ExtentQueue::requeue(std::uint32_t stream, std::uint64_t frames) {
+Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::uint64_t frames) {
   std::unique_lock lock(mutex_);
   VHDXM_TRY_VOID(acknowledge_locked(stream, frames));
   Stream& state = streams_[stream];
-  std::uint64_t bytes = 0;
+  Requeued again;
   in_flight_ -= state.in_flight.size();
   while (!state.in_flight.empty()) {
     const Sent& sent = state.in_flight.back();
     if (sent.header.kind == FrameKind::kData) {
       credit_ = std::min(credit_ + sent.header.raw_length, kCreditCeiling);
+      again.payload_bytes += sent.header.raw_length;
     }
-    // Zeros that were found are payload that is read again, though it took no credit.
-    if (sent.again.kind == FrameKind::kData) bytes += sent.again.length;
+    again.read_bytes += sent.read_bytes;
+    if (sent.header.kind == FrameKind::kZero) again.zero_bytes += sent.read_bytes;
+    if (sent.header.kind == FrameKind::kSame) again.same_bytes += sent.read_bytes;
     ready_.push_front(sent.again);
     state.in_flight.pop_back();
   }
   finish_if_sent(lock);
   changed_.notify_all();
-  return bytes;
+  return again;
 }
 
 void ExtentQueue::give_back(Batch batch) {
@@ -189,6 +272,7 @@ void ExtentQueue::give_back(Batch batch) {
 void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   changed_.notify_all();
   if (!active_ || in_flight_ > 0 || handed_out_ > 0 || !ready_.empty()) return;
+  if (held_left_ > 0 || !held_ready_.empty()) return;
   if (mapped_to_ < layer_->geometry().virtual_size_bytes) return;
   active_ = false;
   const std::uint32_t disk = disk_;

@@ -3,6 +3,10 @@
 // Streams pull from one queue, so a slow one slows nobody. An extent is owed until the receiver
 // says that it is written: what a broken stream did not get across goes back into the queue, to be
 // read again and sent by any other. Credit, in bytes of payload, bounds what is under way.
+//
+// What the receiver may hold already (docs/protocol.md, "Reconcile") is left out at first. Its
+// cells come when their hashes have come, as work of kind kSame; streams take such work and other
+// in turns, so that neither the network nor the disk waits for the other.
 #pragma once
 
 #include <chrono>
@@ -11,6 +15,7 @@
 #include <deque>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <span>
 #include <vector>
@@ -19,18 +24,35 @@
 #include "transfer/errc.h"
 #include "transfer/frame.h"
 #include "transfer/ledger.h"
+#include "transfer/messages.h"
 #include "vhdx/extent.h"
 #include "vhdx/layer.h"
 
 namespace vhdxm::transfer {
 
+struct HeldCells;
+
 /// A piece of a disk for one stream to send.
 struct WorkItem {
   FrameKind kind = FrameKind::kData;
   std::uint64_t virtual_offset = 0;
-  std::uint64_t length = 0;       ///< Bytes; at most the extent size if kData.
+  std::uint64_t length = 0;       ///< Bytes; at most the extent size if kData or kSame.
   File* file = nullptr;           ///< kData: where to read it.
   std::uint64_t file_offset = 0;  ///< kData.
+  /// kSame: cells to be compared, and sent if they differ. Whole cells of it.
+  std::shared_ptr<const HeldCells> held = {};
+
+  /// What it can come to on the wire, and what has to be read for it at most. Bytes.
+  std::uint64_t payload_bytes() const {
+    return kind == FrameKind::kData || kind == FrameKind::kSame ? length : 0;
+  }
+};
+
+/// Cells that stand side by side, of which the receiver said what it holds.
+struct HeldCells {
+  std::uint64_t virtual_offset = 0;  ///< Bytes, a multiple of kCellBytes.
+  std::vector<WorkItem> parts;       ///< What the source has there: in order, without gaps.
+  std::vector<Hash128> hashes;       ///< One for each cell.
 };
 
 /// Thread safety: all members may be called from any thread.
@@ -41,6 +63,7 @@ class ExtentQueue {
     std::vector<WorkItem> items;
     std::uint64_t payload_bytes = 0;
     std::uint32_t disk = 0;
+    std::uint32_t sector_bytes = 0;  ///< Of the disk.
     std::uint64_t credit_used = 0;
   };
   enum class Pull : std::uint8_t {
@@ -50,11 +73,18 @@ class ExtentQueue {
   };
 
   /// `on_disk_sent`: called, from the thread that acknowledges, when all of a disk is written.
+  /// `on_hashes_used`: called, from any thread, under the queue's lock: may only pass it on.
   ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes, std::uint64_t hash_seed,
-              std::function<void(std::uint32_t disk, const Ledger&)> on_disk_sent);
+              std::function<void(std::uint32_t disk, const Ledger&)> on_disk_sent,
+              std::function<void(std::uint32_t disk, std::uint32_t cells)> on_hashes_used);
 
-  /// Makes `layer` the disk that streams pull from. Requires: the disk before it is sent.
-  void begin_disk(std::uint32_t disk, vhdx::Layer& layer);
+  /// Makes `layer` the disk that streams pull from. `held`: whole cells, in order, apart from each
+  /// other, inside the disk; add_hashes() brings each of them.
+  /// Requires: the disk before it is sent.
+  void begin_disk(std::uint32_t disk, vhdx::Layer& layer, std::vector<HeldRange> held = {});
+  /// What the receiver says of the next held cells, which stand side by side.
+  /// Requires: in the order of the disk, none left out, none outside the ranges.
+  void add_hashes(std::uint64_t first_cell, std::vector<Hash128> hashes);
 
   /// The next work, waiting at most `wait`. Errors: of reading the map.
   Result<Pull> pull(Batch& out, std::chrono::milliseconds wait);
@@ -64,15 +94,22 @@ class ExtentQueue {
   /// To be called before the bytes go out, so that no acknowledgement comes earlier.
   struct Sent {
     FrameHeader header;
-    WorkItem again;  ///< How to send it again.
+    WorkItem again;                ///< How to send it again.
+    std::uint64_t read_bytes = 0;  ///< Of the source's data, that were read for it.
   };
   void note_sent(std::uint32_t stream, const Batch& batch, std::span<const Sent> frames);
 
   /// The receiver has applied `frames` frames of `stream`, from its first.
   /// Errors: Errc::kProtocol if it was never sent that many, or counts back.
   Result<void> acknowledge(std::uint32_t stream, std::uint64_t frames);
-  /// The stream is gone; all after its first `frames` frames is sent again. Returns the bytes.
-  Result<std::uint64_t> requeue(std::uint32_t stream, std::uint64_t frames);
+  /// The stream is gone; all after its first `frames` frames is sent again.
+  struct Requeued {
+    std::uint64_t payload_bytes = 0;  ///< That were on the wire for nothing.
+    std::uint64_t read_bytes = 0;     ///< Of the source's data, that are read again.
+    std::uint64_t zero_bytes = 0;     ///< Of those, found to be zero.
+    std::uint64_t same_bytes = 0;     ///< Of those, found to be there.
+  };
+  Result<Requeued> requeue(std::uint32_t stream, std::uint64_t frames);
   /// A batch that could not be sent at all.
   void give_back(Batch batch);
 
@@ -93,14 +130,19 @@ class ExtentQueue {
     std::deque<Sent> in_flight;
   };
 
+  void add_extent_locked(const vhdx::Extent& extent);
   Result<void> refill_locked();
+  Result<void> refill_held_locked();
+  void note_hashes_used_locked(std::uint32_t cells);
   bool take_locked(Batch& out);
+  void take_from_locked(std::deque<WorkItem>& from, Batch& out);
   Result<void> acknowledge_locked(std::uint32_t stream, std::uint64_t frames);
   void finish_if_sent(std::unique_lock<std::mutex>& lock);
 
   const std::uint32_t extent_bytes_;
   const std::uint64_t hash_seed_;
   const std::function<void(std::uint32_t, const Ledger&)> on_disk_sent_;
+  const std::function<void(std::uint32_t, std::uint32_t)> on_hashes_used_;
 
   mutable std::mutex mutex_;
   std::condition_variable changed_;
@@ -112,6 +154,18 @@ class ExtentQueue {
   vhdx::Layer* layer_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
   std::deque<WorkItem> ready_;
+  std::vector<HeldRange> held_;
+  std::size_t held_passed_ = 0;  ///< Ranges of held_ that mapped_to_ has passed.
+  /// Hashes that came and were not used: of cells from `offset` on.
+  struct Hashes {
+    std::uint64_t offset = 0;  ///< Bytes.
+    std::deque<Hash128> left;
+  };
+  std::deque<Hashes> hashes_;
+  std::deque<WorkItem> held_ready_;
+  std::uint64_t held_left_ = 0;    ///< Cells whose work was not made yet.
+  std::uint32_t hashes_used_ = 0;  ///< Not told yet.
+  bool held_turn_ = true;          ///< Which queue is to be taken from next.
   std::map<std::uint32_t, Stream> streams_;
   std::uint64_t in_flight_ = 0;   ///< Frames on all streams.
   std::uint64_t handed_out_ = 0;  ///< Items pulled whose frames are not noted yet.

@@ -81,18 +81,34 @@ Result<void> check_bare(const FrameHeader& frame) {
     return broken("frame wire_length without payload", offsetof(RawFrameHeader, wire_length),
                   frame.wire_length, 0);
   }
-  if (frame.hash != Hash128{}) {
-    return broken("frame hash without payload", offsetof(RawFrameHeader, hash_low));
-  }
   return {};
 }
 
 Result<void> check_range(const FrameHeader& frame) {
   constexpr std::uint64_t kRawAt = offsetof(RawFrameHeader, raw_length);
   VHDXM_TRY_VOID(check_bare(frame));
+  if (frame.hash != Hash128{}) {
+    return broken("frame hash without payload", offsetof(RawFrameHeader, hash_low));
+  }
   if (frame.raw_length == 0) return broken("frame raw_length of a range", kRawAt, 0);
   if (frame.raw_length > kRangeBytesMax) {
     return too_large("frame raw_length of a range", kRawAt, frame.raw_length, kRangeBytesMax);
+  }
+  return {};
+}
+
+/// A cell that is there already. That it ends where a cell does, or the disk, is the caller's to
+/// check: only it knows the disk.
+Result<void> check_same(const FrameHeader& frame) {
+  constexpr std::uint64_t kRawAt = offsetof(RawFrameHeader, raw_length);
+  VHDXM_TRY_VOID(check_bare(frame));
+  if (frame.virtual_offset % kCellBytes != 0) {
+    return broken("frame virtual_offset of a cell", offsetof(RawFrameHeader, virtual_offset),
+                  frame.virtual_offset, kCellBytes);
+  }
+  if (frame.raw_length == 0) return broken("frame raw_length of a cell", kRawAt, 0);
+  if (frame.raw_length > kCellBytes) {
+    return too_large("frame raw_length of a cell", kRawAt, frame.raw_length, kCellBytes);
   }
   return {};
 }
@@ -110,7 +126,13 @@ Result<void> check(const FrameHeader& frame, const FrameLimits& limits) {
     return broken("frame disk, of disks in the offer", offsetof(RawFrameHeader, disk), frame.disk,
                   limits.disk_count);
   }
-  VHDXM_TRY_VOID(frame.kind == FrameKind::kData ? check_data(frame, limits) : check_range(frame));
+  if (frame.kind == FrameKind::kData) {
+    VHDXM_TRY_VOID(check_data(frame, limits));
+  } else if (frame.kind == FrameKind::kSame) {
+    VHDXM_TRY_VOID(check_same(frame));
+  } else {
+    VHDXM_TRY_VOID(check_range(frame));
+  }
   if (frame.virtual_offset > ~std::uint64_t{0} - frame.raw_length) {
     return broken("frame virtual_offset + raw_length wraps",
                   offsetof(RawFrameHeader, virtual_offset), frame.virtual_offset);
@@ -157,7 +179,7 @@ Result<FrameHeader> decode_frame_header(std::span<const std::byte, kFrameHeaderB
     return broken("frame version", offsetof(RawFrameHeader, version), raw.version, kFrameVersion);
   }
   if (raw.kind < static_cast<std::uint8_t>(FrameKind::kData) ||
-      raw.kind > static_cast<std::uint8_t>(FrameKind::kEnd)) {
+      raw.kind > static_cast<std::uint8_t>(FrameKind::kSame)) {
     return broken("frame kind", offsetof(RawFrameHeader, kind), raw.kind);
   }
   const std::optional<compression::Codec> codec = compression::codec_from_wire(raw.codec);

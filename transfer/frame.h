@@ -27,7 +27,8 @@ enum class FrameKind : std::uint8_t {
   kZero = 2,
   kUnmapped = 3,
   kTransparent = 4,
-  kEnd = 5,  ///< The stream ends here in good order: no range, no payload.
+  kEnd = 5,   ///< The stream ends here in good order: no range, no payload.
+  kSame = 6,  ///< One cell that the receiver has already, as `hash` (of transfer/cell_hash.h) says.
 };
 
 struct FrameHeader {
@@ -38,7 +39,8 @@ struct FrameHeader {
   std::uint64_t virtual_offset = 0;  ///< Bytes.
   std::uint64_t raw_length = 0;      ///< Bytes of the disk that the frame speaks of.
   std::uint32_t wire_length = 0;     ///< Bytes of payload that follow; 0 unless kData.
-  Hash128 hash{};  ///< XXH3-128 of the raw bytes, seeded for the job; zero unless kData.
+  /// kData: XXH3-128 of the raw bytes, seeded for the job. kSame: that of the cell. Else zero.
+  Hash128 hash{};
 
   friend bool operator==(const FrameHeader&, const FrameHeader&) = default;
 };

@@ -16,10 +16,12 @@ struct BuiltFrames {
   std::vector<std::span<const std::byte>> payloads;  ///< Empty for a range.
   std::uint64_t payload_bytes = 0;                   ///< Of data that must travel.
   std::uint64_t zero_bytes = 0;                      ///< Of data that was all zero.
+  std::uint64_t same_bytes = 0;                      ///< Of data that the receiver has already.
 };
 
 /// Reads the data items of `batch` into `buffer`, back to back. A cell (256 KiB of the disk's grid)
-/// that is all zero becomes a zero range; neighbours of one kind share a frame.
+/// that is all zero becomes a zero range, and one that the receiver holds as it is becomes kSame;
+/// neighbours of one other kind share a frame.
 /// Requires: the batch's payload fits the buffer. Errors: of reading the source, with offset.
 Result<BuiltFrames> build_frames(const ExtentQueue::Batch& batch, std::span<std::byte> buffer,
                                  std::uint64_t hash_seed);

@@ -4,7 +4,9 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <utility>
 
 #include "base/check.h"
@@ -34,21 +36,54 @@ Result<void> blame_peer(Result<void> applied) {
   return error;
 }
 
-// Takes the place of a partial that a dead job left; one that a living job holds is its own.
-Result<std::shared_ptr<PosixFile>> make_partial(const Directory& folder, const std::string& name) {
-  VHDXM_TRY(const bool exists, folder.exists(name));
-  if (exists) {
-    VHDXM_TRY(const auto stale, folder.open_file(name, {.access = PosixFile::Access::kReadWrite}));
-    if (stale->lock_exclusive().has_error()) {
-      return Error{.code = Errc::kBusy,
-                   .where = "another job is receiving this disk now",
-                   .subject = folder.path_of(name)};
-    }
-    VHDXM_TRY_VOID(folder.remove(name));
+// The name is nobody's: another living job has the lock of the file that has it, if there is one.
+Result<std::shared_ptr<PosixFile>> lock_partial(const Directory& folder, const std::string& name) {
+  VHDXM_TRY(std::shared_ptr<PosixFile> file,
+            folder.open_file(name, {.access = PosixFile::Access::kReadWrite, .direct = true}));
+  if (file->lock_exclusive().has_error()) {
+    return Error{.code = Errc::kBusy,
+                 .where = "another job is receiving this disk now",
+                 .subject = folder.path_of(name)};
   }
-  VHDXM_TRY(std::shared_ptr<PosixFile> file, folder.create_file(name, true));
-  VHDXM_TRY_VOID(file->lock_exclusive());
   return file;
+}
+
+std::uint64_t sum_of(const std::vector<HeldRange>& ranges) {
+  std::uint64_t bytes = 0;
+  for (const HeldRange& range : ranges) bytes += range.length;
+  return bytes;
+}
+
+bool begins_before(const HeldRange& one, const HeldRange& other) {
+  return one.offset < other.offset;
+}
+
+// What either list covers. Both are in order.
+std::vector<HeldRange> joined(std::vector<HeldRange> one, const std::vector<HeldRange>& other) {
+  const auto middle = static_cast<std::ptrdiff_t>(one.size());
+  one.insert(one.end(), other.begin(), other.end());
+  std::inplace_merge(one.begin(), one.begin() + middle, one.end(), begins_before);
+  std::vector<HeldRange> out;
+  for (const HeldRange& range : one) {
+    if (out.empty() || out.back().end() < range.offset) {
+      out.push_back(range);
+    } else {
+      out.back().length = std::max(out.back().end(), range.end()) - out.back().offset;
+    }
+  }
+  return out;
+}
+
+// As many as a sender listens to; what is left out is sent to it as if it were not here.
+std::vector<HeldRange> largest(std::vector<HeldRange> ranges) {
+  if (ranges.size() <= kHeldRangesMax) return ranges;
+  const auto end = ranges.begin() + kHeldRangesMax;
+  std::nth_element(
+      ranges.begin(), end, ranges.end(),
+      [](const HeldRange& one, const HeldRange& two) { return one.length > two.length; });
+  ranges.erase(end, ranges.end());
+  std::sort(ranges.begin(), ranges.end(), begins_before);
+  return ranges;
 }
 
 }  // namespace
@@ -58,41 +93,185 @@ IncomingDisk::IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64
       offer_(std::move(offer)),
       hash_seed_(hash_seed),
       partial_name_(offer_.name + ".partial"),
+      held_(offer_.description.geometry.virtual_size_bytes),
       coverage_(offer_.description.geometry.virtual_size_bytes),
       ledger_(hash_seed) {}
 
 Result<std::unique_ptr<IncomingDisk>> IncomingDisk::start(const Directory& folder,
                                                           const OfferDisk& offer,
                                                           vhdx::BlockPlan plan,
-                                                          std::uint64_t hash_seed) {
+                                                          std::uint64_t hash_seed,
+                                                          const JobId& job_id) {
   auto disk = std::unique_ptr<IncomingDisk>(new IncomingDisk(folder, offer, hash_seed));
-  VHDXM_TRY(disk->file_, make_partial(folder, disk->partial_name_));
-  VHDXM_TRY(disk->writer_, vhdx::BulkWriter::start(disk->file_, offer.description, std::move(plan),
-                                                   {.preallocate = true}));
+  VHDXM_TRY(disk->state_, folder.open_or_make_folder(kStateFolderName));
+  VHDXM_TRY(disk->journal_, JournalFile::claim(*disk->state_, offer.name));
+  if (!offer.seed_name.empty()) {
+    VHDXM_TRY(disk->seed_, SeedDisk::open(folder, offer.seed_name, offer.description.geometry));
+  }
+  VHDXM_TRY_VOID(disk->open_partial(std::move(plan), job_id));
+  VHDXM_TRY_VOID(disk->find_held());
   return disk;
 }
 
+// On an error what is there stays, for whoever looks into it, unless this job made it.
+Result<void> IncomingDisk::open_partial(vhdx::BlockPlan plan, const JobId& job_id) {
+  VHDXM_TRY(const bool exists, folder_.exists(partial_name_));
+  if (exists) {
+    VHDXM_TRY(file_, lock_partial(folder_, partial_name_));
+    VHDXM_TRY(const bool resumed, resume_partial(plan));
+    partial_ = resumed ? PartialState::kResumed : PartialState::kReplaced;
+    if (resumed) return {};
+    file_.reset();
+  }
+  const Hash128 digest = hash128(plan.encoded(), 0);
+  return start_anew(std::move(plan), {.job_id = job_id, .offer = offer_, .plan_digest = digest});
+}
+
+// False if the partial is not one to go on with.
+Result<bool> IncomingDisk::resume_partial(const vhdx::BlockPlan& plan) {
+  const auto journal = journal_->read();
+  if (journal.has_error() || !*journal) return false;
+  if (!(**journal).fits(offer_, hash128(plan.encoded(), 0))) return false;
+  auto writer = vhdx::BulkWriter::resume(file_, offer_.description, plan, {.preallocate = true});
+  if (writer.has_error() && writer.error().code == BaseErrc::kInvalidArgument) return false;
+  if (writer.has_error()) return std::move(writer).error();
+  writer_ = std::move(*writer);
+  return true;
+}
+
+Result<void> IncomingDisk::start_anew(vhdx::BlockPlan plan, const JobJournal& journal) {
+  discard_ = true;  // until it is whole: half a beginning is of no use to anybody
+  VHDXM_TRY_VOID(folder_.remove(partial_name_));
+  VHDXM_TRY_VOID(journal_->write(journal));
+  VHDXM_TRY(file_, folder_.create_file(partial_name_, true));
+  VHDXM_TRY_VOID(file_->lock_exclusive());
+  VHDXM_TRY(writer_, vhdx::BulkWriter::start(file_, offer_.description, std::move(plan),
+                                             {.preallocate = true}));
+  // After a power loss it has to be found again.
+  VHDXM_TRY_VOID(folder_.sync());
+  discard_ = false;
+  return {};
+}
+
+Result<void> IncomingDisk::find_held() {
+  if (partial_ == PartialState::kResumed) {
+    VHDXM_TRY(auto ranges, writer_->held_ranges(kCellBytes));
+    // So ragged that it cannot be told by the cell: by the block then.
+    if (ranges.size() > kHeldRangesMax) {
+      VHDXM_TRY(ranges, writer_->held_ranges(offer_.description.geometry.block_bytes));
+    }
+    for (const auto& range : ranges) {
+      partial_ranges_.push_back({.offset = range.offset, .length = range.length});
+    }
+    resumed_bytes_ = sum_of(partial_ranges_);
+  }
+  std::vector<HeldRange> all = partial_ranges_;
+  if (seed_) {
+    VHDXM_TRY(const auto ranges, seed_->held_ranges(writer_->plan()));
+    all = joined(std::move(all), ranges);
+  }
+  for (const HeldRange& range : largest(std::move(all))) VHDXM_CHECK(held_.add(range));
+  return {};
+}
+
 IncomingDisk::~IncomingDisk() {
-  if (committed_ || !file_) return;
-  // What is not complete is removed; if that fails, its name still says what it is.
+  if (!journal_ || committed_) return;
+  bool bad = discard_ || failure_;
+  if (!bad && !writer_) {
+    // It never came so far; a journal that speaks of nothing is not left behind.
+    const auto exists = folder_.exists(partial_name_);
+    bad = exists.has_value() && !*exists;
+  }
+  if (!bad && sealing_) bad = writer_->unseal().has_error();
+  if (bad) remove_all();
+}
+
+void IncomingDisk::discard() {
+  const std::lock_guard lock(mutex_);
+  discard_ = true;
+}
+
+bool IncomingDisk::will_stay() {
+  const std::lock_guard lock(mutex_);
+  return !committed_ && !discard_ && !failure_;
+}
+
+// If something cannot be removed, its name still says what it is.
+void IncomingDisk::remove_all() {
   if (folder_.remove(partial_name_).has_error()) return;
-  (void)folder_.sync().has_error();
+  if (folder_.sync().has_error()) return;
+  (void)journal_->remove().has_error();
+}
+
+std::uint64_t IncomingDisk::cell_length(std::uint64_t offset) const {
+  return std::min(kCellBytes, virtual_bytes() - offset);
+}
+
+bool IncomingDisk::in_partial(std::uint64_t offset) const {
+  const auto after =
+      std::upper_bound(partial_ranges_.begin(), partial_ranges_.end(), offset,
+                       [](std::uint64_t at, const HeldRange& range) { return at < range.offset; });
+  return after != partial_ranges_.begin() && offset < std::prev(after)->end();
+}
+
+Result<Hash128> IncomingDisk::hash_of_partial(std::uint64_t offset, std::span<std::byte> bytes) {
+  VHDXM_TRY_VOID(writer_->read_back(offset, bytes));
+  const vhdx::Geometry& geometry = offer_.description.geometry;
+  SectorPresence presence(bytes.size(), geometry.logical_sector_bytes);
+  if (writer_->plan().use(offset / geometry.block_bytes) == vhdx::BlockUse::kFull) {
+    presence.set(0, bytes.size());
+    return cell_hash(bytes, presence, hash_seed_);
+  }
+  std::vector<bool> present;
+  VHDXM_TRY_VOID(writer_->read_presence(offset, bytes.size(), present));
+  const std::size_t sector = geometry.logical_sector_bytes;
+  for (std::size_t i = 0; i < present.size(); ++i) {
+    if (present[i]) {
+      presence.set(i * sector, sector);
+    } else {
+      std::fill_n(bytes.begin() + static_cast<std::ptrdiff_t>(i * sector), sector, std::byte{0});
+    }
+  }
+  return cell_hash(bytes, presence, hash_seed_);
+}
+
+IncomingDisk::HashedCells IncomingDisk::hash_cells(std::uint32_t cells_max) {
+  const HeldRange next = held_.next();
+  HashedCells out{.first_cell = next.offset / kCellBytes, .hashes = {}};
+  const Buffer buffer = hash_pool_.acquire();
+  std::uint64_t at = next.offset;
+  for (; at < next.end() && out.hashes.size() < cells_max; at += kCellBytes) {
+    const std::uint64_t length = cell_length(at);
+    const auto hash = in_partial(at) ? hash_of_partial(at, buffer.bytes().first(length))
+                                     : seed_->hash_cell(at, length, hash_seed_, buffer.bytes());
+    // What cannot be read is not here: it is sent, and written over.
+    out.hashes.push_back(hash.has_value() ? *hash : Hash128{});
+  }
+  VHDXM_CHECK(held_.take_cells(out.first_cell, out.hashes.size()));
+  const std::lock_guard lock(mutex_);
+  for (std::size_t i = 0; i < out.hashes.size(); ++i) {
+    if (out.hashes[i] == Hash128{}) continue;
+    offered_.emplace(next.offset + i * kCellBytes, out.hashes[i]);
+  }
+  return out;
 }
 
 std::string IncomingDisk::path() const {
   return folder_.path_of(committed_ ? offer_.name : partial_name_);
 }
 
-Result<void> IncomingDisk::apply(const FrameHeader& frame, std::span<const std::byte> payload) {
+Result<void> IncomingDisk::apply(const FrameHeader& frame, std::span<const std::byte> payload,
+                                 std::span<std::byte> scratch) {
   {
     const std::lock_guard lock(mutex_);
     if (failure_) return *failure_;
     // Accounted for before it is written: an overlap must not reach the file.
     auto fresh = coverage_.add(frame.virtual_offset, frame.raw_length);
+    if (!fresh.has_error()) fresh = take_offered_locked(frame);
     if (fresh.has_error()) failure_ = std::move(fresh).error().about(path());
     if (failure_) return *failure_;
   }
-  auto applied = apply_unchecked(frame, payload);
+  auto applied = apply_unchecked(frame, payload, scratch);
   const std::lock_guard lock(mutex_);
   if (applied.has_error()) {
     if (!failure_) failure_ = std::move(applied).error().about(path());
@@ -101,11 +280,44 @@ Result<void> IncomingDisk::apply(const FrameHeader& frame, std::span<const std::
   ledger_.add(frame);
   applied_.fetch_add(frame.raw_length, std::memory_order_relaxed);
   payload_.fetch_add(payload.size(), std::memory_order_relaxed);
+  if (frame.kind == FrameKind::kSame) {
+    same_.fetch_add(frame.raw_length, std::memory_order_relaxed);
+  }
+  return {};
+}
+
+// A hash that was handed out is good for one frame of its cell.
+Result<void> IncomingDisk::take_offered_locked(const FrameHeader& frame) {
+  const auto begin = offered_.lower_bound(frame.virtual_offset);
+  if (frame.kind != FrameKind::kSame) {
+    offered_.erase(begin, offered_.lower_bound(frame.virtual_offset + frame.raw_length));
+    return {};
+  }
+  const bool offered = begin != offered_.end() && begin->first == frame.virtual_offset &&
+                       begin->second == frame.hash &&
+                       frame.raw_length == cell_length(frame.virtual_offset);
+  if (!offered) {
+    return Error{.code = Errc::kProtocol,
+                 .where = "a cell that is said to be here, but was not offered with that hash",
+                 .offset = frame.virtual_offset};
+  }
+  offered_.erase(begin);
+  return {};
+}
+
+Result<void> IncomingDisk::apply_same(const FrameHeader& frame, std::span<std::byte> scratch) {
+  if (in_partial(frame.virtual_offset)) return {};  // it stands where it belongs
+  VHDXM_CHECK(scratch.size() >= kCellBytes);
+  VHDXM_TRY_VOID(seed_->copy_cell(frame.virtual_offset, frame.raw_length, frame.hash, hash_seed_,
+                                  scratch, *writer_));
+  copied_.fetch_add(frame.raw_length, std::memory_order_relaxed);
   return {};
 }
 
 Result<void> IncomingDisk::apply_unchecked(const FrameHeader& frame,
-                                           std::span<const std::byte> payload) {
+                                           std::span<const std::byte> payload,
+                                           std::span<std::byte> scratch) {
+  if (frame.kind == FrameKind::kSame) return apply_same(frame, scratch);
   if (frame.kind != FrameKind::kData) {
     return blame_peer(
         writer_->mark(extent_kind(frame.kind), frame.virtual_offset, frame.raw_length));
@@ -132,21 +344,28 @@ Result<Hash128> IncomingDisk::seal(const EndDisk& end) {
     const std::lock_guard lock(mutex_);
     if (failure_) return *failure_;
     if (!coverage_.complete()) {
-      return Error{.code = Errc::kLedgerMismatch,
-                   .where = "a range of the disk never came",
-                   .offset = coverage_.first_gap(),
-                   .subject = path()};
+      failure_ = Error{.code = Errc::kLedgerMismatch,
+                       .where = "a range of the disk never came",
+                       .offset = coverage_.first_gap(),
+                       .subject = path()};
+      return *failure_;
     }
     if (ledger_.sum() != end.ledger || ledger_.entries() != end.entries ||
         end.raw_bytes != virtual_bytes()) {
-      return Error{.code = Errc::kLedgerMismatch,
-                   .where = "ledger of the disk: entries",
-                   .found = ledger_.entries(),
-                   .expected = end.entries,
-                   .subject = path()};
+      failure_ = Error{.code = Errc::kLedgerMismatch,
+                       .where = "ledger of the disk: entries",
+                       .found = ledger_.entries(),
+                       .expected = end.entries,
+                       .subject = path()};
+      return *failure_;
     }
   }
-  VHDXM_TRY_VOID(writer_->seal());
+  sealing_ = true;
+  if (auto sealed = writer_->seal(); sealed.has_error()) {
+    const std::lock_guard lock(mutex_);
+    failure_ = sealed.error();
+    return std::move(sealed).error();
+  }
   return ledger_.sum();
 }
 
@@ -162,7 +381,10 @@ Result<void> IncomingDisk::commit(const Ownership& ownership) {
   VHDXM_TRY_VOID(file_->sync());
   VHDXM_TRY_VOID(folder_.rename_no_replace(partial_name_, offer_.name));
   committed_ = true;
-  return folder_.sync();
+  VHDXM_TRY_VOID(folder_.sync());
+  // The disk has its name, whatever becomes of a journal that speaks of nothing any more.
+  (void)journal_->remove().has_error();
+  return {};
 }
 
 }  // namespace vhdxm::transfer

@@ -1,24 +1,34 @@
 // A disk that is arriving: applies frames from any stream, and accounts for every byte.
+//
+// It goes on with what an earlier job left of it, and takes cells of a seed, where the sender finds
+// that they are what it would send (docs/protocol.md, "Reconcile").
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <mutex>
 #include <optional>
 #include <string>
+#include <vector>
 
+#include "base/buffer_pool.h"
 #include "base/directory.h"
 #include "transfer/coverage.h"
+#include "transfer/held_ranges.h"
+#include "transfer/job_journal.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
+#include "transfer/seed_disk.h"
 #include "vhdx/bulk_writer.h"
 
 namespace vhdxm::transfer {
 
-/// Lives as `NAME.partial` until commit(). If destroyed before, the file is removed.
+/// Lives as `NAME.partial`, with a journal beside it, until commit(). If destroyed before, the file
+/// stays for a later job to go on with, unless it is known to be bad, or discard() was called.
 ///
-/// Thread safety: apply() from several threads at once; the others from one thread, seal() and
-/// later only when no apply() is under way.
+/// Thread safety: apply() from several threads at once, hash_cells() from one other; the others
+/// from one thread, seal() and later only when no apply() is under way.
 class IncomingDisk {
  public:
   /// What the file is given when it gets its name.
@@ -28,19 +38,37 @@ class IncomingDisk {
     std::uint32_t mode = 0600;
   };
 
-  /// Makes the partial file, locked; a partial that no living job holds is replaced.
+  /// Makes the partial file and its journal, both locked and durable, or goes on with what an
+  /// earlier job left if that is of this disk and plan; anything else of that name is replaced.
   /// `offer`: as the sender described it, its locator already fit for this folder.
-  /// Errors: Errc::kBusy if another job is receiving that name; ENOSPC; the file's.
+  /// Errors: Errc::kBusy if another job is receiving that name; ENOSPC; the file's; SeedDisk's.
   static Result<std::unique_ptr<IncomingDisk>> start(const Directory& folder,
                                                      const OfferDisk& offer, vhdx::BlockPlan plan,
-                                                     std::uint64_t hash_seed);
+                                                     std::uint64_t hash_seed, const JobId& job_id);
   ~IncomingDisk();
   IncomingDisk(const IncomingDisk&) = delete;
   IncomingDisk& operator=(const IncomingDisk&) = delete;
 
-  /// Checks the frame (range, account, hash of the payload) and writes it. Errors are sticky: after
-  /// one, every call fails. Errc::kProtocol, kChecksum, kDestinationIo and the file's.
-  Result<void> apply(const FrameHeader& frame, std::span<const std::byte> payload);
+  // What it began with.
+  PartialState partial() const { return partial_; }
+  /// Bytes of the disk in the ranges that the partial holds.
+  std::uint64_t resumed_bytes() const { return resumed_bytes_; }
+  const std::vector<HeldRange>& held() const { return held_.ranges(); }
+
+  struct HashedCells {
+    std::uint64_t first_cell = 0;
+    std::vector<Hash128> hashes;
+  };
+  /// Reads and hashes the next held cells, at most `cells_max`, that stand side by side; from now
+  /// on frames may say kSame of them. A cell that cannot be read has the hash zero. Requires: there
+  /// are some.
+  HashedCells hash_cells(std::uint32_t cells_max);
+
+  /// Checks the frame (range, account, hash of the payload) and writes it. `scratch`: kCellBytes,
+  /// for a cell that is copied. Errors are sticky: after one, every call fails. Errc::kProtocol,
+  /// kChecksum, kDestinationIo and the file's.
+  Result<void> apply(const FrameHeader& frame, std::span<const std::byte> payload,
+                     std::span<std::byte> scratch);
 
   /// Makes all that was applied before the call durable.
   Result<void> sync();
@@ -49,6 +77,10 @@ class IncomingDisk {
   Result<Hash128> seal(const EndDisk& end);
   /// Gives the sealed file its name. Errors: EEXIST.
   Result<void> commit(const Ownership& ownership);
+  /// Nothing of it is to be left: what it holds cannot be relied on.
+  void discard();
+  /// Whether the partial stays when this is destroyed now.
+  bool will_stay();
 
   const std::string& name() const { return offer_.name; }
   /// Where the file is now.
@@ -56,25 +88,56 @@ class IncomingDisk {
   std::uint64_t virtual_bytes() const { return offer_.description.geometry.virtual_size_bytes; }
   std::uint64_t applied_bytes() const { return applied_.load(std::memory_order_relaxed); }
   std::uint64_t payload_bytes() const { return payload_.load(std::memory_order_relaxed); }
+  /// Of the disk's range, that were here already.
+  std::uint64_t same_bytes() const { return same_.load(std::memory_order_relaxed); }
+  /// What a sync has to write at most: payload that came, and cells that were copied.
+  std::uint64_t written_bytes() const { return payload_bytes() + copied_.load(); }
 
  private:
   IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64_t hash_seed);
-  Result<void> apply_unchecked(const FrameHeader& frame, std::span<const std::byte> payload);
+  Result<void> open_partial(vhdx::BlockPlan plan, const JobId& job_id);
+  Result<bool> resume_partial(const vhdx::BlockPlan& plan);
+  Result<void> start_anew(vhdx::BlockPlan plan, const JobJournal& journal);
+  Result<void> find_held();
+  bool in_partial(std::uint64_t offset) const;
+  Result<Hash128> hash_of_partial(std::uint64_t offset, std::span<std::byte> bytes);
+  std::uint64_t cell_length(std::uint64_t offset) const;
+
+  Result<void> take_offered_locked(const FrameHeader& frame);
+  Result<void> apply_unchecked(const FrameHeader& frame, std::span<const std::byte> payload,
+                               std::span<std::byte> scratch);
+  Result<void> apply_same(const FrameHeader& frame, std::span<std::byte> scratch);
+  void remove_all();
 
   const Directory& folder_;
   const OfferDisk offer_;
   const std::uint64_t hash_seed_;
   const std::string partial_name_;
+  std::unique_ptr<Directory> state_;
+  std::unique_ptr<JournalFile> journal_;  ///< Held as long as the disk is this job's.
   std::shared_ptr<PosixFile> file_;
   std::unique_ptr<vhdx::BulkWriter> writer_;
+  std::unique_ptr<SeedDisk> seed_;
+  PartialState partial_ = PartialState::kNone;
+  std::uint64_t resumed_bytes_ = 0;
+  std::vector<HeldRange> partial_ranges_;  ///< Of held_, those that the partial holds.
+  HeldRangeList held_;
+  BufferPool hash_pool_{kCellBytes, 1};
   bool committed_ = false;
+  bool sealing_ = false;                   ///< seal() may have made a VHDX of the file.
   std::atomic<std::uint64_t> applied_{0};  ///< Bytes of the disk's range.
   std::atomic<std::uint64_t> payload_{0};  ///< Bytes of payload.
+  std::atomic<std::uint64_t> same_{0};
+  std::atomic<std::uint64_t> copied_{0};
   std::mutex mutex_;
   // State below is protected by mutex_.
   Coverage coverage_;
   Ledger ledger_;
   std::optional<Error> failure_;
+  bool discard_ = false;
+  /// Hashes that were handed out and are not settled, by the offset of their cell. Bounded by
+  /// kCellHashesMax and the frames that may be under way.
+  std::map<std::uint64_t, Hash128> offered_;
 };
 
 }  // namespace vhdxm::transfer

@@ -11,6 +11,7 @@ struct JobCounters {
   std::atomic<std::uint64_t> payload_done{0};   ///< Bytes of payload read, hashed and sent.
   std::atomic<std::uint64_t> wire_bytes{0};     ///< Frames, headers included.
   std::atomic<std::uint64_t> zero_bytes{0};     ///< Payload found to be zero.
+  std::atomic<std::uint64_t> same_bytes{0};     ///< Payload that the receiver had.
   std::atomic<std::uint64_t> written_bytes{0};  ///< Acknowledged as written.
   std::atomic<std::uint64_t> durable_bytes{0};  ///< Acknowledged as durable.
   std::atomic<std::uint64_t> resent_bytes{0};

@@ -87,6 +87,8 @@ void fields(Archive& archive, typename Archive::template Ref<OfferDisk> m) {
                  });
   }
   archive.integer(VHDXM_FIELD("OfferDisk.payload_bytes"), m.payload_bytes);
+  archive.text(VHDXM_FIELD("OfferDisk.seed_name"), m.seed_name, kNameBytesMax,
+               TextRule::kPrintable);
 }
 
 template <class Archive>
@@ -137,6 +139,8 @@ void fields(Archive& archive, typename Archive::template Ref<BeginDisk> m) {
 template <class Archive>
 void fields(Archive& archive, typename Archive::template Ref<DiskReady> m) {
   archive.integer(VHDXM_FIELD("DiskReady.disk"), m.disk);
+  archive.enumeration(VHDXM_FIELD("DiskReady.partial"), m.partial, PartialState::kReplaced);
+  archive.integer(VHDXM_FIELD("DiskReady.resumed_bytes"), m.resumed_bytes);
 }
 
 template <class Archive>
@@ -243,6 +247,32 @@ void fields(Archive& archive, typename Archive::template Ref<Join> m) {
 template <class Archive>
 void fields(Archive& archive, typename Archive::template Ref<JoinReply> m) {
   archive.integer(VHDXM_FIELD("JoinReply.stream"), m.stream);
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<HeldRanges> m) {
+  archive.integer(VHDXM_FIELD("HeldRanges.disk"), m.disk);
+  archive.list(VHDXM_FIELD("HeldRanges.ranges"), m.ranges, kHeldRangesPartMax,
+               [&archive](typename Archive::template Ref<HeldRange> range) {
+                 archive.integer(VHDXM_FIELD("HeldRanges.ranges.offset"), range.offset);
+                 archive.integer(VHDXM_FIELD("HeldRanges.ranges.length"), range.length);
+               });
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<CellHashes> m) {
+  archive.integer(VHDXM_FIELD("CellHashes.disk"), m.disk);
+  archive.integer(VHDXM_FIELD("CellHashes.first_cell"), m.first_cell);
+  archive.list(VHDXM_FIELD("CellHashes.hashes"), m.hashes, kCellHashesPartMax,
+               [&archive](typename Archive::template Ref<Hash128> hash) {
+                 archive.hash(VHDXM_FIELD("CellHashes.hashes.hash"), hash);
+               });
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<HashCredit> m) {
+  archive.integer(VHDXM_FIELD("HashCredit.disk"), m.disk);
+  archive.integer(VHDXM_FIELD("HashCredit.cells"), m.cells);
 }
 
 #undef VHDXM_FIELD

@@ -30,7 +30,8 @@ constexpr std::array<const char*, kTypeCount> kNames = {
     "CompareDigest", "CompareSame", "PlanPart",   "BeginDisk",  "DiskReady",     "StreamRequest",
     "StreamTokens",  "Written",     "Durable",    "StreamLost", "StreamDrained", "EndDisk",
     "DiskSealed",    "VerifyDisk",  "VerifySame", "CommitDisk", "DiskCommitted", "EndJob",
-    "JobDone",       "Fail",        "Cancel",     "Heartbeat",  "Join",          "JoinReply"};
+    "JobDone",       "Fail",        "Cancel",     "Heartbeat",  "Join",          "JoinReply",
+    "HeldRanges",    "CellHashes",  "HashCredit"};
 
 bool may_stand(std::string_view text, TextRule rule) {
   return rule == TextRule::kAny ? is_utf8(text) : is_printable_text(text);

@@ -30,6 +30,13 @@ inline constexpr std::uint32_t kBodyBytesMax = 1024 * 1024 + 4096;
 inline constexpr std::size_t kStreamsMax = 64;
 inline constexpr std::size_t kDisksMax = 1024;
 inline constexpr std::size_t kBlockPlanPartBytesMax = 1024 * 1024;
+/// Ranges that a receiver may say it holds of a disk, in one message and in all.
+inline constexpr std::size_t kHeldRangesPartMax = 32768;
+inline constexpr std::size_t kHeldRangesMax = 262144;
+/// Hashes in one message, and how many may be on their way or unused at the sender. Of cells: 4 GiB
+/// of a disk, and 256 KiB of memory.
+inline constexpr std::size_t kCellHashesPartMax = 1024;
+inline constexpr std::size_t kCellHashesMax = 16384;
 
 /// What a side can do or asks for; bits of a u64. Unknown bits of the other side are ignored.
 enum class Feature : std::uint64_t {
@@ -60,6 +67,7 @@ struct OfferDisk {
   std::string name;                 ///< A plain file name ending in .vhdx or .avhdx.
   vhdx::Description description;    ///< Without opaque items: they follow as OfferItem.
   std::uint64_t payload_bytes = 0;  ///< What the destination must have room for.
+  std::string seed_name = {};       ///< A disk at the destination to take cells from; may be empty.
 };
 struct OfferItem {
   std::uint32_t disk = 0;
@@ -95,9 +103,17 @@ struct PlanPart {
 struct BeginDisk {
   std::uint32_t disk = 0;
 };
+/// What became of what an earlier job left of the disk.
+enum class PartialState : std::uint8_t {
+  kNone = 0,      ///< There was nothing.
+  kResumed = 1,   ///< It is gone on with.
+  kReplaced = 2,  ///< It was of another disk or plan, or could not be read: the disk starts anew.
+};
 /// Receiver: the partial file is there and frames may come.
 struct DiskReady {
   std::uint32_t disk = 0;
+  PartialState partial = PartialState::kNone;
+  std::uint64_t resumed_bytes = 0;  ///< Of the disk, in the ranges that the partial holds.
 };
 /// Sender: asks for tokens to join `count` more data streams.
 struct StreamRequest {
@@ -166,6 +182,31 @@ struct DiskCommitted {
 /// Sender: nothing more to come. The receiver answers with JobDone, and both close.
 struct EndJob {};
 struct JobDone {};
+/// A range of a disk. Units: bytes.
+struct HeldRange {
+  std::uint64_t offset = 0;
+  std::uint64_t length = 0;
+
+  std::uint64_t end() const { return offset + length; }
+  friend bool operator==(const HeldRange&, const HeldRange&) = default;
+};
+/// Receiver, before DiskReady: whole cells of which it may have the content. Their hashes follow.
+struct HeldRanges {
+  std::uint32_t disk = 0;
+  std::vector<HeldRange> ranges;
+};
+/// Receiver, after DiskReady: hashes of held cells that stand side by side, in the order of the
+/// disk. A hash of zero: it does not have that cell after all.
+struct CellHashes {
+  std::uint32_t disk = 0;
+  std::uint64_t first_cell = 0;
+  std::vector<Hash128> hashes;
+};
+/// Sender: so many of the hashes are used up; as many more may come.
+struct HashCredit {
+  std::uint32_t disk = 0;
+  std::uint32_t cells = 0;
+};
 /// Either side: the job is over, and why. `code` is an Errc's number.
 struct Fail {
   std::uint16_t code = 0;
@@ -191,7 +232,7 @@ using Message =
                  CompareSame, PlanPart, BeginDisk, DiskReady, StreamRequest, StreamTokens, Written,
                  Durable, StreamLost, StreamDrained, EndDisk, DiskSealed, VerifyDisk, VerifySame,
                  CommitDisk, DiskCommitted, EndJob, JobDone, Fail, Cancel, Heartbeat, Join,
-                 JoinReply>;
+                 JoinReply, HeldRanges, CellHashes, HashCredit>;
 
 /// "Hello", "OfferDisk", ...; as in docs/protocol.md.
 const char* name_of(const Message& message);

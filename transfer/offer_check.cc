@@ -7,6 +7,7 @@
 
 #include "base/size_text.h"
 #include "transfer/errc.h"
+#include "transfer/seed_disk.h"
 #include "vhdx/layer.h"
 #include "vhdx/parent_link.h"
 
@@ -74,6 +75,25 @@ OfferVerdict compare_identity(const Directory& folder, const OfferDisk& disk) {
   return CheckedOffer{};
 }
 
+// What a seed is refused for is told before anything is sent.
+OfferVerdict check_seed(const Directory& folder, const OfferDisk& disk) {
+  const auto seed = SeedDisk::open(folder, disk.seed_name, disk.description.geometry);
+  if (seed.has_value()) return CheckedOffer{};
+  return refuse(
+      Errc::kIncompatible, "a seed", folder.path_of(disk.seed_name),
+      fmt::format("{} cannot be taken as a seed at the destination: {}. Name a VHDX in {} "
+                  "that nobody writes to, or send without --seed-from.",
+                  disk.seed_name, describe(seed.error()), folder.path()));
+}
+
+// Room that the disk's partial takes already: it is used again, or given back first.
+std::uint64_t room_of_partial(const Directory& folder, const std::string& name) {
+  const auto file = folder.open_file(name + ".partial", {});
+  if (file.has_error()) return 0;
+  const auto bytes = (*file)->allocated_bytes();
+  return bytes.has_value() ? *bytes : 0;
+}
+
 }  // namespace
 
 OfferVerdict check_offer(const Directory& folder, const std::vector<OfferDisk>& offer) {
@@ -110,7 +130,12 @@ OfferVerdict check_offer(const Directory& folder, const std::vector<OfferDisk>& 
     }
     checked.actions.push_back(*exists ? OfferAction::kCompare : OfferAction::kSend);
     // Bounded by the sender's honesty only: what it says too little of is met as ENOSPC.
-    if (!*exists) checked.bytes_needed += std::min(disk.payload_bytes, 2 * vhdx::kVirtualSizeMax);
+    if (!*exists) {
+      const std::uint64_t needed = std::min(disk.payload_bytes, 2 * vhdx::kVirtualSizeMax);
+      checked.bytes_needed += needed - std::min(needed, room_of_partial(folder, disk.name));
+      if (disk.seed_name.empty()) continue;
+      if (auto seed = check_seed(folder, disk); seed.has_error()) return std::move(seed).error();
+    }
   }
   auto free = folder.free_bytes();
   if (free.has_error()) return refuse(std::move(free).error());

@@ -34,6 +34,9 @@ struct Progress {
   std::uint64_t wire_bytes = 0;         ///< Frames, headers included, TLS records not.
   std::uint64_t zero_bytes = 0;         ///< Payload that was all zero and was not sent.
   std::uint64_t unallocated_bytes = 0;  ///< Of the virtual size: what the maps say is not there.
+  std::uint64_t resumed_bytes = 0;      ///< That partials of earlier jobs hold, as far as is known.
+  std::uint64_t same_bytes = 0;         ///< Payload that the destination had: compared, not sent.
+  std::uint32_t partials_replaced = 0;  ///< Disks whose partial did not fit: they start anew.
   std::uint64_t written_bytes = 0;      ///< Acknowledged as written.
   std::uint64_t durable_bytes = 0;      ///< Acknowledged as durable.
   std::chrono::steady_clock::duration elapsed{};
@@ -52,6 +55,8 @@ struct DiskReport {
   std::uint64_t payload_bytes = 0;  ///< What the map said there is.
   std::string ledger;               ///< Hex; empty for kIdentical.
   bool verified = false;            ///< Both sides were read again and agree.
+  bool resumed = false;             ///< It went on with what an earlier job had left.
+  std::uint64_t same_bytes = 0;     ///< Payload that the destination had already.
 };
 
 struct JobReport {

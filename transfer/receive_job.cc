@@ -44,6 +44,16 @@ ReceiverSession::Config session_config(const ReceiverOptions& options, const Pre
       .software = kSoftware};
 }
 
+// Whether what a job brought cannot be relied on after this: its peer breaks the protocol, or bytes
+// are not what they should be. What just ended, a later job goes on with.
+bool spoils(const Error& error) {
+  for (const Errc errc : {Errc::kNotOurProtocol, Errc::kProtocol, Errc::kTooLarge,
+                          Errc::kLedgerMismatch, Errc::kVerifyMismatch}) {
+    if (error.code == errc) return true;
+  }
+  return false;
+}
+
 // The digest of a VHDX of the folder, without its parents.
 Result<Hash128> digest_of(const Directory& folder, const std::string& name, std::uint64_t seed,
                           const vhdx::WorkWatch& watch) {
@@ -138,12 +148,15 @@ asio::awaitable<void> ReceiveJob::clean_up() {
     const std::lock_guard lock(disk_mutex_);
     disk = std::exchange(disk_, nullptr);
   }
+  if (disk && (spoiled_ || (failure_ && spoils(failure_->error)))) disk->discard();
   auto holder = std::make_shared<std::shared_ptr<IncomingDisk>>(std::move(disk));
   auto done = std::make_shared<bool>(false);
   asio::post(setting_.workers, [self = shared_from_this(), streams, holder, done] {
     streams->clear();
+    const bool kept = *holder && (**holder).will_stay();
     holder->reset();
-    asio::post(self->setting_.context, [self, done] {
+    asio::post(self->setting_.context, [self, done, kept] {
+      self->kept_ = kept;
       *done = true;
       self->settled_.cancel();
     });
@@ -225,7 +238,7 @@ void ReceiveJob::act(ReceiverSession::StartDisk& action) {
   work(
       [this, offer = offer_.disks[action.disk], plan = std::move(action.plan),
        seed = session_.hash_seed()]() mutable {
-        return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed);
+        return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed, preamble_.job_id);
       },
       [disk = action.disk](ReceiveJob& job, Result<std::unique_ptr<IncomingDisk>> started) {
         if (job.session_.over()) return;
@@ -236,8 +249,21 @@ void ReceiveJob::act(ReceiverSession::StartDisk& action) {
           job.disk_index_ = disk;
         }
         job.synced_bytes_ = 0;
-        job.session_.on_disk_started(disk);
+        if (job.disk_->partial() == PartialState::kResumed) {
+          job.emit(ReceiverEvent::Type::kDiskResumed, job.disk_->name(),
+                   job.disk_->virtual_bytes());
+        }
+        job.session_.on_disk_started(disk, {.held = job.disk_->held(),
+                                            .partial = job.disk_->partial(),
+                                            .resumed_bytes = job.disk_->resumed_bytes()});
       });
+}
+
+void ReceiveJob::act(ReceiverSession::HashCells& action) {
+  work([disk = disk_, action] { return disk->hash_cells(action.cells_max); },
+       [index = action.disk](ReceiveJob& job, IncomingDisk::HashedCells cells) {
+         job.session_.on_cells_hashed(index, cells.first_cell, std::move(cells.hashes));
+       });
 }
 
 void ReceiveJob::start_streams_job() {
@@ -266,6 +292,7 @@ void ReceiveJob::start_streams_job() {
                        .on_fatal =
                            [this](const Error& error) {
                              post([error](ReceiveJob& job) {
+                               job.spoiled_ = true;
                                if (!job.session_.over()) job.fail(error, {});
                              });
                            }});
@@ -356,9 +383,9 @@ void ReceiveJob::report_written() {
 // Called right after a report: what the sync makes durable includes all that was reported.
 void ReceiveJob::sync_if_due() {
   const std::shared_ptr<IncomingDisk> disk = disk_;  // only this thread changes it
-  if (!disk || syncing_ || disk->payload_bytes() - synced_bytes_ < kSyncEveryBytes) return;
+  if (!disk || syncing_ || disk->written_bytes() - synced_bytes_ < kSyncEveryBytes) return;
   syncing_ = true;
-  synced_bytes_ = disk->payload_bytes();
+  synced_bytes_ = disk->written_bytes();
   const std::uint64_t applied = disk->applied_bytes();
   work([disk] { return disk->sync(); },
        [index = disk_index_, applied](ReceiveJob& job, Result<void> synced) {
@@ -443,6 +470,8 @@ void ReceiveJob::emit(ReceiverEvent::Type type, const std::string& disk, std::ui
                     .peer = control_->socket().peer(),
                     .disk = disk,
                     .virtual_bytes = bytes,
+                    .resumed_bytes = disk_ ? disk_->resumed_bytes() : 0,
+                    .kept = kept_,
                     .failure = type == ReceiverEvent::Type::kJobFailed ? failure_ : std::nullopt,
                     .progress = std::nullopt});
 }
@@ -460,7 +489,9 @@ void ReceiveJob::emit_progress(Phase phase) {
     progress.bytes_total = disk.payload_bytes;
   }
   if (disk_) {
-    progress.bytes_done = disk_->payload_bytes();
+    progress.bytes_done = disk_->payload_bytes() + disk_->same_bytes();
+    progress.resumed_bytes = disk_->resumed_bytes();
+    progress.same_bytes = disk_->same_bytes();
     progress.written_bytes = disk_->payload_bytes();
   }
   progress.wire_bytes = counters_.wire_bytes.load(std::memory_order_relaxed);
@@ -472,6 +503,7 @@ void ReceiveJob::emit_progress(Phase phase) {
                                   .peer = control_->socket().peer(),
                                   .disk = progress.disk,
                                   .virtual_bytes = disk_ ? disk_->virtual_bytes() : 0,
+                                  .resumed_bytes = progress.resumed_bytes,
                                   .failure = std::nullopt,
                                   .progress = progress});
 }

@@ -37,7 +37,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
              std::shared_ptr<ControlChannel> control);
   ~ReceiveJob();
 
-  /// From the first message to the end, nothing of the job left behind. Does not throw.
+  /// From the first message to the end; no thread or open file of the job is left behind, and of a
+  /// disk that is not complete only a partial to go on with. Does not throw.
   asio::awaitable<void> run();
   /// Ends the job soon; the sender is told.
   void stop();
@@ -62,6 +63,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   void act(ReceiverSession::CheckOffer& action);
   void act(ReceiverSession::CompareWith& action);
   void act(ReceiverSession::StartDisk& action);
+  void act(ReceiverSession::HashCells& action);
   void act(ReceiverSession::GrantStreams& action);
   void act(ReceiverSession::DrainStream& action);
   void act(ReceiverSession::SealDisk& action);
@@ -110,6 +112,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   const std::chrono::steady_clock::time_point started_;
   std::atomic<bool> cancelled_{false};
   bool succeeded_ = false;
+  bool spoiled_ = false;  ///< What came is not to be gone on with.
+  bool kept_ = false;     ///< A partial of it stays.
   std::optional<Failure> failure_;
   std::chrono::steady_clock::time_point last_progress_;
 

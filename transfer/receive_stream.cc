@@ -79,7 +79,7 @@ asio::awaitable<bool> ReceiveStream::receive_frame(std::span<std::byte> buffer) 
                            .found = frame->disk,
                            .subject = socket_->peer()});
   }
-  if (auto applied = disk->apply(*frame, payload); applied.has_error()) {
+  if (auto applied = disk->apply(*frame, payload, buffer); applied.has_error()) {
     throw FrameError(std::move(applied).error());
   }
   payload_bytes_.fetch_add(payload.size(), std::memory_order_release);

@@ -34,6 +34,8 @@ const char* to_string(ReceiverEvent::Type type) {
       return "job_started";
     case ReceiverEvent::Type::kProgress:
       return "progress";
+    case ReceiverEvent::Type::kDiskResumed:
+      return "disk_resumed";
     case ReceiverEvent::Type::kDiskArrived:
       return "disk_arrived";
     case ReceiverEvent::Type::kDiskIdentical:

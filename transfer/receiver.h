@@ -36,10 +36,11 @@ struct ReceiverEvent {
   enum class Type : std::uint8_t {
     kJobStarted,     ///< A sender was authenticated and accepted.
     kProgress,       ///< `progress` of a running job.
+    kDiskResumed,    ///< `disk` goes on where an earlier job ended; `resumed_bytes` may be here.
     kDiskArrived,    ///< `disk` has its name and is durable.
     kDiskIdentical,  ///< `disk` was here already.
     kJobDone,
-    kJobFailed,    ///< `failure` says why; nothing of the unfinished disk is left.
+    kJobFailed,    ///< `failure` says why, and `kept` what is left of the unfinished disk.
     kPeerRefused,  ///< A peer that was not authenticated, or broke the protocol, was turned away.
   };
   Type type = Type::kJobStarted;
@@ -47,6 +48,8 @@ struct ReceiverEvent {
   std::string peer;       ///< Address and port.
   std::string disk;       ///< Name in the folder.
   std::uint64_t virtual_bytes = 0;
+  std::uint64_t resumed_bytes = 0;
+  bool kept = false;  ///< kJobFailed: its partial stays, for a later job to go on with.
   std::optional<Failure> failure;
   std::optional<Progress> progress;
 };

@@ -4,6 +4,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/check.h"
 #include "base/directory.h"
 
 namespace vhdxm::transfer {
@@ -93,7 +94,9 @@ void ReceiverSession::handle(const OfferDisk& message) {
                     "The disk's geometry breaks a rule of the format.");
   }
   const bool differencing = message.description.geometry.type == vhdx::DiskType::kDifferencing;
+  const std::string& seed = message.seed_name;
   if (!Directory::is_plain_name(message.name) ||
+      (!seed.empty() && !Directory::is_plain_name(seed)) ||
       differencing != message.description.parent.has_value() ||
       !message.description.opaque_items.empty()) {
     return unexpected("OfferDisk: name, parent or items");
@@ -174,10 +177,46 @@ void ReceiverSession::handle(const BeginDisk& message) {
   plan_bytes_ = 0;
 }
 
-void ReceiverSession::on_disk_started(std::uint32_t disk) {
+void ReceiverSession::on_disk_started(std::uint32_t disk, const StartedDisk& started) {
   if (over()) return;
-  send(DiskReady{.disk = disk});
+  held_ = HeldRangeList(disks_[disk].description.geometry.virtual_size_bytes);
+  hash_credit_ = 0;
+  hashing_ = false;
+  for (const HeldRange& range : started.held) VHDXM_CHECK(held_.add(range));
+  const std::span<const HeldRange> all = started.held;
+  for (std::size_t at = 0; at < all.size();) {
+    const auto part = all.subspan(at, std::min(kHeldRangesPartMax, all.size() - at));
+    send(HeldRanges{.disk = disk, .ranges = {part.begin(), part.end()}});
+    at += part.size();
+  }
+  send(DiskReady{.disk = disk, .partial = started.partial, .resumed_bytes = started.resumed_bytes});
   state_ = State::kCopying;
+}
+
+void ReceiverSession::handle(const HashCredit& message) {
+  if (!expect(State::kCopying, message.disk, "HashCredit")) return;
+  if (message.cells > kCellHashesMax - hash_credit_)
+    return unexpected("HashCredit: over its limit");
+  hash_credit_ += message.cells;
+  hash_next();
+}
+
+void ReceiverSession::hash_next() {
+  if (hashing_ || hash_credit_ == 0 || held_.next().length == 0) return;
+  hashing_ = true;
+  actions_.emplace_back(
+      HashCells{.disk = disk_, .cells_max = std::min(hash_credit_, kHashStepCells)});
+}
+
+void ReceiverSession::on_cells_hashed(std::uint32_t disk, std::uint64_t first_cell,
+                                      std::vector<Hash128> hashes) {
+  // A sender that ended the disk without waiting has no use for them.
+  if (over() || state_ != State::kCopying || disk != disk_) return;
+  hashing_ = false;
+  hash_credit_ -= static_cast<std::uint32_t>(hashes.size());
+  VHDXM_CHECK(held_.take_cells(first_cell, hashes.size()));
+  send(CellHashes{.disk = disk, .first_cell = first_cell, .hashes = std::move(hashes)});
+  hash_next();
 }
 
 void ReceiverSession::handle(const StreamRequest& message) {

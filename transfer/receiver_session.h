@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "transfer/errc.h"
+#include "transfer/held_ranges.h"
 #include "transfer/messages.h"
 #include "vhdx/block_plan.h"
 
@@ -19,6 +20,9 @@ namespace vhdxm::transfer {
 
 /// All opaque metadata items of a job together. Bytes.
 inline constexpr std::size_t kOpaqueBytesMax = 8 * 1024 * 1024;
+/// Cells that are hashed in one go: long enough to be worth the way to a worker and back, short
+/// enough that other work gets its turn. 64 MiB of a disk.
+inline constexpr std::uint32_t kHashStepCells = 256;
 
 /// Thread safety: none; one strand.
 class ReceiverSession {
@@ -50,6 +54,10 @@ class ReceiverSession {
     std::uint32_t disk = 0;
     vhdx::BlockPlan plan;
   };
+  struct HashCells {  ///< The next held cells, at most so many. Answer: on_cells_hashed().
+    std::uint32_t disk = 0;
+    std::uint32_t cells_max = 0;
+  };
   struct GrantStreams {  ///< Answer: on_granted().
     std::uint32_t first_stream = 0;
     std::uint16_t count = 0;
@@ -72,8 +80,8 @@ class ReceiverSession {
     Error error;
     std::string peer_text;  ///< What the peer said; empty if the error is ours.
   };
-  using Action = std::variant<Send, CheckOffer, CompareWith, StartDisk, GrantStreams, DrainStream,
-                              SealDisk, VerifyWith, Commit, Finish, Abort>;
+  using Action = std::variant<Send, CheckOffer, CompareWith, StartDisk, HashCells, GrantStreams,
+                              DrainStream, SealDisk, VerifyWith, Commit, Finish, Abort>;
 
   explicit ReceiverSession(Config config);
 
@@ -83,7 +91,15 @@ class ReceiverSession {
   void on_message(const Message& message);
   void on_offer_checked(const std::vector<OfferAction>& actions);
   void on_compared(std::uint32_t disk);
-  void on_disk_started(std::uint32_t disk);
+  /// What a disk begins with.
+  struct StartedDisk {
+    std::vector<HeldRange> held;  ///< As HeldRanges says.
+    PartialState partial = PartialState::kNone;
+    std::uint64_t resumed_bytes = 0;
+  };
+  void on_disk_started(std::uint32_t disk, const StartedDisk& started);
+  /// `hashes`: of at least one cell, side by side.
+  void on_cells_hashed(std::uint32_t disk, std::uint64_t first_cell, std::vector<Hash128> hashes);
   void on_granted(const std::vector<StreamGrant>& grants);
   void on_written(const std::vector<WrittenCount>& streams, std::uint64_t credit_bytes);
   void on_durable(std::uint32_t disk, std::uint64_t raw_bytes);
@@ -123,6 +139,7 @@ class ReceiverSession {
   void handle(const CompareDigest& message);
   void handle(const PlanPart& message);
   void handle(const BeginDisk& message);
+  void handle(const HashCredit& message);
   void handle(const StreamRequest& message);
   void handle(const StreamLost& message);
   void handle(const EndDisk& message);
@@ -136,6 +153,7 @@ class ReceiverSession {
   void handle(const Other&) {
     unexpected("a message that only a receiver sends");
   }
+  void hash_next();
   bool expect(State state, std::uint32_t disk, const char* what);
   void unexpected(const char* what);
   bool action_is(OfferAction action) const;
@@ -154,6 +172,9 @@ class ReceiverSession {
   std::uint32_t granted_ = 0;
   unsigned live_streams_ = 0;
   std::vector<std::uint32_t> draining_;
+  HeldRangeList held_;             ///< Of disk_.
+  std::uint32_t hash_credit_ = 0;  ///< Hashes that the sender still takes.
+  bool hashing_ = false;
   std::deque<Action> actions_;
 };
 

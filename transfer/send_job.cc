@@ -7,6 +7,7 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
+#include "base/directory.h"
 #include "base/random.h"
 #include "transfer/software.h"
 #include "vhdx/block_plan.h"
@@ -98,6 +99,13 @@ SendResult SendJob::run() {
     return result();
   }
   chain_ = std::move(*chain);
+  if (!options_.seed_from.empty() && !Directory::is_plain_name(options_.seed_from)) {
+    const Error error{.code = BaseErrc::kInvalidArgument,
+                      .where = "the name of a seed is no plain name of a file",
+                      .subject = options_.seed_from};
+    settle(error, classify(error), {});
+    return result();
+  }
   if (cancelled_) {
     settle(Error{.code = BaseErrc::kCancelled}, FailureClass::kCancelled, {});
     return result();
@@ -161,7 +169,7 @@ asio::awaitable<void> SendJob::converse() {
       .nonce = random_u64(),
       .software = kSoftware,
       .verify = options_.verify,
-      .disks = chain_->offer()});
+      .disks = offer()});
   enter(Phase::kPlanning);
   session_->start();
   drain_actions();
@@ -187,6 +195,13 @@ asio::awaitable<void> SendJob::converse() {
   // In good order only when all went well: a stream of a dead job has nothing to finish.
   stop_streams(failure_.has_value());
   co_await control_->finish();
+}
+
+std::vector<OfferDisk> SendJob::offer() const {
+  std::vector<OfferDisk> disks = chain_->offer();
+  // The disk that was asked for; its parents are what they are.
+  disks.back().seed_name = options_.seed_from;
+  return disks;
 }
 
 asio::awaitable<void> SendJob::report_regularly() {
@@ -252,15 +267,18 @@ void SendJob::start_streams_job() {
       std::min(streams_for(options_, welcome.extent_bytes_max), welcome.streams_max);
   pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, streams);
   limiter_ = std::make_unique<RateLimiter>(options_.limit_bytes_per_second);
-  queue_ = std::make_unique<ExtentQueue>(welcome.extent_bytes_max, welcome.credit_bytes,
-                                         session_->hash_seed(),
-                                         [this](std::uint32_t disk, const Ledger& ledger) {
-                                           // Called inside an acknowledgement, on the control
-                                           // thread.
-                                           ledger_ = ledger.sum();
-                                           enter(Phase::kSealing);
-                                           session_->on_copied(disk, ledger);
-                                         });
+  queue_ = std::make_unique<ExtentQueue>(
+      welcome.extent_bytes_max, welcome.credit_bytes, session_->hash_seed(),
+      [this](std::uint32_t disk, const Ledger& ledger) {
+        // Called inside an acknowledgement, on the control
+        // thread.
+        ledger_ = ledger.sum();
+        enter(Phase::kSealing);
+        session_->on_copied(disk, ledger);
+      },
+      [this](std::uint32_t disk, std::uint32_t cells) {
+        post([this, disk, cells] { session_->on_hashes_used(disk, cells); });
+      });
   streams_job_ = std::make_unique<SendStreamJob>(SendStreamJob{
       .queue = *queue_,
       .limiter = *limiter_,
@@ -294,8 +312,15 @@ void SendJob::act(SenderSession::OpenStreams& action) {
 
 void SendJob::act(SenderSession::CopyDisk& action) {
   disk_ = action.disk;
+  resumed_ = action.partial == PartialState::kResumed;
+  resumed_bytes_ += action.resumed_bytes;
+  if (action.partial == PartialState::kReplaced) ++partials_replaced_;
   enter(Phase::kCopying);
-  queue_->begin_disk(action.disk, chain_->layer(action.disk));
+  queue_->begin_disk(action.disk, chain_->layer(action.disk), std::move(action.held));
+}
+
+void SendJob::act(SenderSession::TakeHashes& action) {
+  queue_->add_hashes(action.first_cell, std::move(action.hashes));
 }
 
 void SendJob::act(SenderSession::Acknowledge& action) {
@@ -315,7 +340,10 @@ void SendJob::act(SenderSession::NoteDurable& action) {
 void SendJob::act(SenderSession::RequeueStream& action) {
   auto requeued = queue_->requeue(action.stream, action.frames);
   if (requeued.has_error()) return fail(requeued.error(), {});
-  counters_.resent_bytes.fetch_add(*requeued, std::memory_order_relaxed);
+  counters_.resent_bytes.fetch_add(requeued->payload_bytes, std::memory_order_relaxed);
+  counters_.payload_done.fetch_sub(requeued->read_bytes, std::memory_order_relaxed);
+  counters_.zero_bytes.fetch_sub(requeued->zero_bytes, std::memory_order_relaxed);
+  counters_.same_bytes.fetch_sub(requeued->same_bytes, std::memory_order_relaxed);
 }
 
 void SendJob::act(SenderSession::CheckSource& action) {
@@ -335,7 +363,11 @@ void SendJob::act(SenderSession::DiskDone& action) {
        .virtual_bytes = geometry.virtual_size_bytes,
        .payload_bytes = chain_->payload_bytes(disk),
        .ledger = action.identical ? std::string{} : to_string(ledger_),
-       .verified = options_.verify && !action.identical});
+       .verified = options_.verify && !action.identical,
+       .resumed = resumed_ && !action.identical,
+       .same_bytes = counters_.same_bytes - same_before_});
+  same_before_ = counters_.same_bytes;
+  resumed_ = false;
   if (!action.identical) {
     durable_before_ += geometry.virtual_size_bytes;
     counters_.durable_bytes.store(durable_before_, std::memory_order_relaxed);
@@ -384,6 +416,10 @@ void SendJob::settle(const Error& error, FailureClass failure_class, const std::
                      .error = error,
                      .message = text.empty() ? describe(error) : text,
                      .advice = advice_for(failure_class, error)};
+  const bool again =
+      failure_class == FailureClass::kNetwork || failure_class == FailureClass::kCancelled;
+  // Once data was sent, the destination keeps it.
+  if (again && queue_) failure_->advice = "Run the same command again: it resumes.";
 }
 
 void SendJob::enter(Phase phase) {
@@ -414,10 +450,12 @@ Progress SendJob::snapshot() {
       progress.bytes_done += report.payload_bytes;
     }
   }
-  progress.bytes_done += counters_.payload_done.load(std::memory_order_relaxed) -
-                         counters_.resent_bytes.load(std::memory_order_relaxed);
+  progress.bytes_done += counters_.payload_done.load(std::memory_order_relaxed);
   // What a broken stream takes back is made up for before anybody sees less than before.
   progress.bytes_done = shown_done_ = std::max(shown_done_, progress.bytes_done);
+  progress.resumed_bytes = resumed_bytes_;
+  progress.same_bytes = counters_.same_bytes.load(std::memory_order_relaxed);
+  progress.partials_replaced = partials_replaced_;
   progress.phase_bytes_total = counters_.phase_total.load(std::memory_order_relaxed);
   progress.phase_bytes_done = counters_.phase_done.load(std::memory_order_relaxed);
   progress.wire_bytes = counters_.wire_bytes.load(std::memory_order_relaxed);

@@ -42,6 +42,7 @@ class SendJob {
   void act(SenderSession::PreparePlan& action);
   void act(SenderSession::OpenStreams& action);
   void act(SenderSession::CopyDisk& action);
+  void act(SenderSession::TakeHashes& action);
   void act(SenderSession::Acknowledge& action);
   void act(SenderSession::NoteDurable& action);
   void act(SenderSession::RequeueStream& action);
@@ -101,7 +102,12 @@ class SendJob {
   std::uint64_t shown_done_ = 0;      ///< The greatest bytes_done that was told.
   std::uint64_t durable_before_ = 0;  ///< Of the disks before this one.
   std::vector<DiskReport> reports_;
+  std::vector<OfferDisk> offer() const;
   Hash128 ledger_;
+  bool resumed_ = false;             ///< The disk that is being sent.
+  std::uint64_t resumed_bytes_ = 0;  ///< Of all disks so far.
+  std::uint64_t same_before_ = 0;    ///< Of the disks before this one.
+  std::uint32_t partials_replaced_ = 0;
   std::string cipher_;
   std::optional<Failure> failure_;
 };

@@ -146,14 +146,17 @@ asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
     }
     wire_bytes += header.size() + built->payloads[i].size();
   }
+  std::uint64_t read_bytes = 0;
+  for (const ExtentQueue::Sent& frame : built->frames) read_bytes += frame.read_bytes;
+  // Before the queue knows of them: what it takes back is taken off again.
+  job_.counters.zero_bytes.fetch_add(built->zero_bytes, std::memory_order_relaxed);
+  job_.counters.same_bytes.fetch_add(built->same_bytes, std::memory_order_relaxed);
+  job_.counters.payload_done.fetch_add(read_bytes, std::memory_order_relaxed);
   job_.queue.note_sent(grant_.stream, batch, built->frames);
-  // Counted with that: what a broken stream owes is taken off again, however far it came.
-  job_.counters.payload_done.fetch_add(batch.payload_bytes, std::memory_order_relaxed);
   co_await pace(wire_bytes);
   co_await socket_->write(buffers);
   job_.counters.frames.fetch_add(built->frames.size(), std::memory_order_relaxed);
   job_.counters.wire_bytes.fetch_add(wire_bytes, std::memory_order_relaxed);
-  job_.counters.zero_bytes.fetch_add(built->zero_bytes, std::memory_order_relaxed);
 }
 
 asio::awaitable<void> SendStream::pace(std::uint64_t wire_bytes) {

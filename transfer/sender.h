@@ -28,6 +28,9 @@ struct SenderOptions {
   unsigned streams = 0;                      ///< 0: the default. At most kStreamsMax.
   std::uint64_t limit_bytes_per_second = 0;  ///< Bytes on the wire; 0: none.
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  /// A disk at the destination, by its plain name in the folder there, to take from what it has in
+  /// common with this one; empty: none.
+  std::string seed_from = {};
   bool verify = false;             ///< Read both sides again before the disk gets its name.
   bool plaintext_data = false;     ///< The receiver must ask for it too.
   std::uint32_t extent_bytes = 0;  ///< 0: the default. A multiple of 256 KiB, at most 4 MiB.
@@ -52,7 +55,7 @@ class Sender {
   /// Runs the job to its end. Blocks. Uses threads of its own: one for control, one a data stream.
   SendResult run();
   /// Ends the job soon: run() returns a Failure of class kCancelled. The destination is told, and
-  /// removes what it has. Not to be called from a signal handler.
+  /// keeps what it has for the next job of this disk. Not to be called from a signal handler.
   void cancel();
 
  private:

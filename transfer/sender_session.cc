@@ -116,11 +116,25 @@ void SenderSession::on_plan(std::uint32_t disk, std::span<const std::byte> encod
     at += part.size();
   }
   send(BeginDisk{.disk = disk});
+  held_ = HeldRangeList(config_.disks[disk].description.geometry.virtual_size_bytes);
   state_ = State::kDiskReady;
+}
+
+void SenderSession::handle(const HeldRanges& message) {
+  if (!expect(State::kDiskReady, message.disk, "HeldRanges")) return;
+  for (const HeldRange& range : message.ranges) {
+    if (!held_.add(range)) {
+      return unexpected("HeldRanges: out of order, too many, or no cells of the disk");
+    }
+  }
 }
 
 void SenderSession::handle(const DiskReady& message) {
   if (!expect(State::kDiskReady, message.disk, "DiskReady")) return;
+  copy_ = CopyDisk{.disk = disk_,
+                   .held = held_.ranges(),
+                   .partial = message.partial,
+                   .resumed_bytes = message.resumed_bytes};
   if (streams_opened_) return start_copy();
   const auto count = std::min(config_.streams_wanted, welcome_.streams_max);
   tokens_awaited_ = count;
@@ -146,8 +160,31 @@ void SenderSession::handle(const StreamTokens& message) {
 }
 
 void SenderSession::start_copy() {
-  actions_.emplace_back(CopyDisk{.disk = disk_});
+  hash_credit_ = 0;
+  if (!copy_.held.empty()) {
+    // Asked for only now: a hash that came before the copy has begun would have no place.
+    hash_credit_ = kCellHashesMax;
+    send(HashCredit{.disk = disk_, .cells = kCellHashesMax});
+  }
+  actions_.emplace_back(std::exchange(copy_, {}));
   state_ = State::kCopying;
+}
+
+void SenderSession::handle(const CellHashes& message) {
+  if (!expect(State::kCopying, message.disk, "CellHashes")) return;
+  const std::uint64_t count = message.hashes.size();
+  if (count > hash_credit_) return unexpected("CellHashes: more than were asked for");
+  if (!held_.take_cells(message.first_cell, count)) {
+    return unexpected("CellHashes: of other cells than come next");
+  }
+  hash_credit_ -= count;
+  actions_.emplace_back(TakeHashes{.first_cell = message.first_cell, .hashes = message.hashes});
+}
+
+void SenderSession::on_hashes_used(std::uint32_t disk, std::uint32_t cells) {
+  if (over() || state_ != State::kCopying || disk != disk_) return;
+  hash_credit_ += cells;
+  send(HashCredit{.disk = disk, .cells = cells});
 }
 
 void SenderSession::handle(const Written& message) {

@@ -6,6 +6,7 @@
 //   Hello/Welcome, offer, then for each disk, parents first:
 //     compare:  ComputeDigest > CompareDigest < CompareSame
 //     send:     PreparePlan > PlanPart.. BeginDisk < DiskReady (streams are opened with the first)
+//               (< HeldRanges before DiskReady: then < CellHashes and > HashCredit while copying)
 //               CopyDisk, frames and Written, > EndDisk < DiskSealed
 //               [ComputeDigest > VerifyDisk < VerifySame]  CheckSource > CommitDisk < DiskCommitted
 //   EndJob/JobDone.
@@ -19,6 +20,7 @@
 #include <vector>
 
 #include "transfer/errc.h"
+#include "transfer/held_ranges.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
 
@@ -57,6 +59,13 @@ class SenderSession {
   };
   struct CopyDisk {  ///< Answer: on_copied(), when everything sent is acknowledged as written.
     std::uint32_t disk = 0;
+    std::vector<HeldRange> held;  ///< In order, apart, inside the disk; whole cells.
+    PartialState partial = PartialState::kNone;
+    std::uint64_t resumed_bytes = 0;
+  };
+  struct TakeHashes {  ///< Of the next cells of CopyDisk's ranges. Answer: on_hashes_used().
+    std::uint64_t first_cell = 0;
+    std::vector<Hash128> hashes;
   };
   struct Acknowledge {
     std::vector<WrittenCount> streams;
@@ -81,8 +90,9 @@ class SenderSession {
     Error error;
     std::string peer_text;  ///< What the peer said; empty if the error is ours.
   };
-  using Action = std::variant<Send, ComputeDigest, PreparePlan, OpenStreams, CopyDisk, Acknowledge,
-                              NoteDurable, RequeueStream, CheckSource, DiskDone, Finish, Abort>;
+  using Action =
+      std::variant<Send, ComputeDigest, PreparePlan, OpenStreams, CopyDisk, TakeHashes, Acknowledge,
+                   NoteDurable, RequeueStream, CheckSource, DiskDone, Finish, Abort>;
 
   explicit SenderSession(Config config);
 
@@ -93,6 +103,7 @@ class SenderSession {
   void on_message(const Message& message);
   void on_digest(std::uint32_t disk, const Hash128& digest);
   void on_plan(std::uint32_t disk, std::span<const std::byte> encoded);
+  void on_hashes_used(std::uint32_t disk, std::uint32_t cells);
   void on_copied(std::uint32_t disk, const Ledger& ledger);
   void on_source_unchanged(std::uint32_t disk);
   /// A stream broke or could not be joined. `open_streams`: how many are still up.
@@ -135,7 +146,9 @@ class SenderSession {
   void handle(const Welcome& message);
   void handle(const OfferReply& message);
   void handle(const CompareSame& message);
+  void handle(const HeldRanges& message);
   void handle(const DiskReady& message);
+  void handle(const CellHashes& message);
   void handle(const StreamTokens& message);
   void handle(const Written& message);
   void handle(const Durable& message);
@@ -161,6 +174,9 @@ class SenderSession {
   Welcome welcome_;
   std::vector<OfferAction> offer_actions_;
   std::uint32_t disk_ = 0;
+  HeldRangeList held_;             ///< Of disk_.
+  CopyDisk copy_;                  ///< What DiskReady said.
+  std::uint64_t hash_credit_ = 0;  ///< Hashes that may come.
   bool streams_opened_ = false;
   unsigned tokens_awaited_ = 0;
   unsigned replacements_ = 0;

@@ -94,8 +94,7 @@ Result<std::unique_ptr<BulkWriter>> BulkWriter::resume(std::shared_ptr<File> fil
   }
   // A seal() that did not end may have left a header section, and BAT entries that hold no more.
   // Only the header section has to be gone, durably, before anything else changes.
-  VHDXM_TRY_VOID(writer->file_->punch_hole(0, kHeaderSectionBytes));
-  VHDXM_TRY_VOID(writer->file_->sync());
+  VHDXM_TRY_VOID(writer->unseal());
   VHDXM_TRY_VOID(writer->file_->punch_hole(kHeaderSectionBytes,
                                            writer->layout_.payload_begin - kHeaderSectionBytes));
   writer->keep_room_ =
@@ -347,6 +346,46 @@ Result<void> BulkWriter::complete() {
   VHDXM_TRY_VOID(file_->sync());
   VHDXM_TRY_VOID(write_header_section(*file_, layout_, description_.data_write_guid));
   return file_->sync();
+}
+
+Result<std::vector<BulkWriter::Range>> BulkWriter::held_ranges(std::uint64_t grid_bytes) {
+  const std::uint64_t block_bytes = description_.geometry.block_bytes;
+  const std::uint64_t size = description_.geometry.virtual_size_bytes;
+  const std::uint64_t blocks = description_.geometry.block_count();
+  VHDXM_CHECK(grid_bytes != 0 && block_bytes % grid_bytes == 0);
+  std::vector<Range> ranges;
+  File::DataRun run;
+  for (std::uint64_t block = plan_.next_present(0, blocks); block < blocks;
+       block = plan_.next_present(block + 1, blocks)) {
+    const std::uint64_t begin = plan_.payload_offset(block);
+    const std::uint64_t end = begin + block_bytes;
+    for (std::uint64_t at = begin; at < end;) {
+      if (run.end <= at) {
+        VHDXM_TRY(run, file_->next_data(at));
+        if (run.begin == run.end) return ranges;  // only a hole follows
+      }
+      if (run.begin >= end) break;
+      // Widened inside the block: both of its ends are on the grid, and so is `begin`.
+      const std::uint64_t first =
+          block * block_bytes + (std::max(run.begin, at) - begin) / grid_bytes * grid_bytes;
+      const std::uint64_t in_block =
+          (std::min(run.end, end) - begin + grid_bytes - 1) / grid_bytes * grid_bytes;
+      at = begin + in_block;
+      const std::uint64_t last = std::min(block * block_bytes + in_block, size);
+      if (first >= last) continue;  // behind the end of the disk
+      if (!ranges.empty() && ranges.back().offset + ranges.back().length >= first) {
+        ranges.back().length = last - ranges.back().offset;
+      } else {
+        ranges.push_back({.offset = first, .length = last - first});
+      }
+    }
+  }
+  return ranges;
+}
+
+Result<void> BulkWriter::unseal() {
+  VHDXM_TRY_VOID(keep(file_->punch_hole(0, kHeaderSectionBytes)));
+  return keep(file_->sync());
 }
 
 Result<void> BulkWriter::seal() {

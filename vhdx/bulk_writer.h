@@ -67,8 +67,21 @@ class BulkWriter {
   Result<void> read_presence(std::uint64_t virtual_offset, std::uint64_t length,
                              std::vector<bool>& out);
 
+  /// The ranges of planned blocks in which the file may hold content, as far as its holes tell:
+  /// in order, joined, widened to multiples of `grid_bytes` or the end of the disk.
+  /// Requires: grid_bytes divides the block size. Cost: a look at the file for each of its runs of
+  /// data, and no reading.
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+  };
+  Result<std::vector<Range>> held_ranges(std::uint64_t grid_bytes);
+
   /// Makes what was written so far durable.
   Result<void> sync();
+
+  /// Takes back what a seal() made of the file: until the next one nobody takes it for a VHDX.
+  Result<void> unseal();
 
   /// Completes the file and makes it durable; afterwards it is a valid VHDX with a new
   /// FileWriteGuid, and this object is of no more use.

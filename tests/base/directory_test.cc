@@ -152,6 +152,19 @@ TEST_F(DirectoryTest, StaysWithTheFolderWhenItIsRenamed) {
   EXPECT_TRUE(std::filesystem::exists(folder_ / "two/f"));
 }
 
+TEST_F(DirectoryTest, MakesAFolderOnceAndFollowsNoLink) {
+  ASSERT_TRUE(directory_->open_or_make_folder("sub").has_value());
+  const auto sub = directory_->open_or_make_folder("sub");
+  ASSERT_TRUE(sub.has_value());
+  ASSERT_TRUE((*sub)->create_file("f", false).has_value());
+  EXPECT_TRUE(std::filesystem::exists(folder_ / "sub/f"));
+  EXPECT_EQ(std::filesystem::status(folder_ / "sub").permissions(),
+            std::filesystem::perms::owner_all);
+  std::filesystem::create_symlink("sub", folder_ / "link");
+  EXPECT_TRUE(directory_->open_or_make_folder("link").has_error());
+  EXPECT_TRUE(directory_->open_or_make_folder("../up").has_error());
+}
+
 TEST_F(DirectoryTest, SyncsAndKnowsItsFreeRoom) {
   EXPECT_FALSE(directory_->sync().has_error());
   EXPECT_GT(directory_->free_bytes().value(), 0U);

@@ -191,6 +191,22 @@ TEST_F(PosixFileTest, OnlyOneHasTheLock) {
   EXPECT_FALSE(two->lock_exclusive().has_error());
 }
 
+TEST_F(PosixFileTest, KnowsWhetherItsNameIsGone) {
+  auto file = PosixFile::open(make("f", 1, 'x'), {}).value();
+  EXPECT_TRUE(file->has_name().value());
+  std::filesystem::remove(folder_ / "f");
+  EXPECT_FALSE(file->has_name().value());
+}
+
+TEST_F(PosixFileTest, CountsTheRoomItTakes) {
+  auto file = PosixFile::open(make("f", 0, 'x'), kReadWrite).value();
+  ASSERT_FALSE(file->resize(64 * 1024 * 1024).has_error());
+  ASSERT_FALSE(file->write_at(0, std::vector<std::byte>(8192, std::byte{1})).has_error());
+  ASSERT_FALSE(file->sync().has_error());
+  EXPECT_GE(file->allocated_bytes().value(), 8192U);
+  EXPECT_LT(file->allocated_bytes().value(), 64U * 1024 * 1024);
+}
+
 TEST_F(PosixFileTest, StampTellsFilesAndSizesApart) {
   auto one = PosixFile::open(make("one", 1, 'x'), kReadWrite).value();
   auto two = PosixFile::open(make("two", 1, 'x'), kReadWrite).value();

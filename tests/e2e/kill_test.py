@@ -1,4 +1,4 @@
-"""Either side dies, or is stopped, at every stage: nothing that looks like a disk is left."""
+"""Either side dies, or is stopped, at every stage: what is left is no disk, and the next send resumes it."""
 
 import json
 import signal
@@ -36,6 +36,43 @@ class Kill(support.DiskTest):
             else:
                 self.assertEqual(opened.code, 6, opened)
 
+    def assert_resumed(self, again, phase, left):
+        """What was there was not sent again; after the last byte had come, nothing was."""
+        done = again.of_type("done")[0]
+        self.assertEqual(done["partials_replaced"], 0, done)
+        if done["disks"][0]["outcome"] == "identical":
+            return
+        # Every cell that the partial held was believed, after its hash was compared; what is zero
+        # may look held, where the file system takes room that was read for data.
+        self.assertGreaterEqual(done["same_bytes"] + done["zero_bytes"], done["resumed_bytes"], done)
+        if left and phase in ("sealing", "verifying", "committing"):
+            self.assertTrue(done["disks"][0]["resumed"], done)
+            self.assertLess(done["wire_bytes"], 256 << 10, done)
+
+    def test_killed_in_the_middle_goes_on_there(self):
+        """kill -9 while data flows: what was acknowledged as written is not sent a second time."""
+        disk = self.make_disk()
+        for victim in ("sender", "receiver"):
+            with self.subTest(victim=victim):
+                with self.receiver() as receiver:
+                    process = self.start_send(disk, receiver, "--limit", "10M")
+                    for line in process.stdout:
+                        written = json.loads(line).get("written_bytes", 0)
+                        if written >= 4 << 20:
+                            break
+                    if victim == "sender":
+                        process.kill()
+                        receiver.wait_for("job_failed")
+                    else:
+                        receiver.kill()
+                    process.communicate(timeout=support.PATIENCE_SECONDS)
+                self.assertEqual(self.names(), ["disk.vhdx.partial"])
+                done = self.move(disk).of_type("done")[0]
+                self.assertGreaterEqual(done["same_bytes"], written - (1 << 20), done)
+                self.assertLessEqual(done["wire_bytes"], (25 << 20) - done["same_bytes"], done)
+                self.assert_complete(disk, self.arrivals / "disk.vhdx")
+                (self.arrivals / "disk.vhdx").unlink()
+
     def test_sender_killed_at_every_stage(self):
         disk = self.make_disk()
         before = support.digest_of_file(disk)
@@ -49,6 +86,7 @@ class Kill(support.DiskTest):
                 # Where the sender had not said who it is, the receiver has nothing to report.
                 if phase not in ("connecting", "planning"):
                     receiver.wait_for("job_failed", "job_done")
+                left = "disk.vhdx.partial" in self.names()
                 if "disk.vhdx" in self.names():  # the last word was out already
                     self.assertIn(phase, ("committing",))
                     self.assert_complete(disk, self.arrivals / "disk.vhdx")
@@ -58,6 +96,7 @@ class Kill(support.DiskTest):
                 self.assertEqual(support.digest_of_file(disk), before)
                 again = self.send(disk, receiver)
                 self.assertEqual(again.code, 0, again)
+                self.assert_resumed(again, phase, left)
                 self.assert_complete(disk, self.arrivals / "disk.vhdx")
                 (self.arrivals / "disk.vhdx").unlink()
 
@@ -80,17 +119,19 @@ class Kill(support.DiskTest):
                     self.assertEqual(last["type"], "error", last)
                     self.assertEqual(last["exit"], 5, last)
                 self.assertEqual(support.digest_of_file(disk), before)
+                left = "disk.vhdx.partial" in self.names()
                 if "disk.vhdx" in self.names():
                     self.assert_complete(disk, self.arrivals / "disk.vhdx")
                     (self.arrivals / "disk.vhdx").unlink()
                 else:
                     self.assert_nothing_looks_complete(disk)
-                self.move(disk)
+                again = self.move(disk)
                 self.assert_complete(disk, self.arrivals / "disk.vhdx")
                 self.assertEqual(self.names(), ["disk.vhdx"])
+                self.assert_resumed(again, phase, left)
                 (self.arrivals / "disk.vhdx").unlink()
 
-    def test_interrupt_leaves_nothing_and_says_so(self):
+    def test_interrupt_keeps_what_came_and_cleanup_removes_it(self):
         disk = self.make_disk()
         with self.receiver() as receiver:
             process = self.start_send(disk, receiver, "--limit", "10M")
@@ -98,9 +139,13 @@ class Kill(support.DiskTest):
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=support.PATIENCE_SECONDS)
             self.assertEqual(process.returncode, 130, err.decode())
-            receiver.wait_for("job_failed")
-            self.assertEqual(self.names(), [])
+            self.assertTrue(receiver.wait_for("job_failed")["kept"])
+            self.assertEqual(self.names(), ["disk.vhdx.partial"])
             self.assertIn("The source still owns", out.decode())
+            self.assertIn("it resumes", out.decode())
+        removed = support.run("cleanup", "disk.vhdx", "--into", self.arrivals)
+        self.assertEqual(removed.code, 0, removed)
+        self.assertEqual(self.names(), [])
 
     def test_stopping_the_receiver_tells_the_sender(self):
         disk = self.make_disk()
@@ -110,7 +155,7 @@ class Kill(support.DiskTest):
             receiver.process.send_signal(signal.SIGTERM)
             process.communicate(timeout=support.PATIENCE_SECONDS)
             self.assertIn(process.returncode, (5, 7))
-        self.assertEqual(self.names(), [])
+        self.assertEqual(self.names(), ["disk.vhdx.partial"])
 
 
 if __name__ == "__main__":

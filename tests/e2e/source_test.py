@@ -21,8 +21,13 @@ class Source(support.DiskTest):
             out, err = process.communicate(timeout=support.PATIENCE_SECONDS)
             self.assertEqual(process.returncode, 1, err.decode())
             self.assertIn("changed", json.loads(out.decode().splitlines()[-1])["message"])
-            receiver.wait_for("job_failed")
-        self.assertEqual(self.names(), [])
+            self.assertTrue(receiver.wait_for("job_failed")["kept"])
+            self.assertEqual(self.names(), ["disk.vhdx.partial"])
+            # Sent again it resumes, and brings the disk as it is now.
+            again = self.send(disk, receiver)
+            self.assertEqual(again.code, 0, again)
+            self.assertTrue(again.of_type("done")[0]["disks"][0]["resumed"], again)
+        self.assert_complete(disk, self.arrivals / "disk.vhdx")
 
     def test_a_disk_that_qemu_writes_to_is_refused_at_once(self):
         disk = self.make_disk(megabytes=2)

@@ -49,5 +49,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   } else {
     VHDXM_CHECK(frame->wire_length == 0);
   }
+  if (frame->kind == FrameKind::kSame) {
+    VHDXM_CHECK(frame->raw_length <= kCellBytes && frame->virtual_offset % kCellBytes == 0);
+  }
   return 0;
 }

@@ -95,6 +95,7 @@ Hash128 file_hash(const std::string& path) {
 std::vector<std::string> names_in(const TempFolder& folder) {
   std::vector<std::string> names;
   for (const auto& entry : std::filesystem::directory_iterator(folder.path())) {
+    if (entry.path().filename() == ".vhdx-migrate") continue;  // state of the program's own
     names.push_back(entry.path().filename().string());
   }
   std::sort(names.begin(), names.end());

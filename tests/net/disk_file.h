@@ -37,7 +37,7 @@ std::string write_child(const TempFolder& folder, const std::string& name, const
 
 /// The hash of a file's bytes, and of its length.
 Hash128 file_hash(const std::string& path);
-/// The names in a folder, sorted.
+/// The names in a folder, sorted, but for that of the program's own state.
 std::vector<std::string> names_in(const TempFolder& folder);
 using Names = std::vector<std::string>;
 

@@ -172,25 +172,88 @@ TEST_F(CliTransfer, NobodyListeningIsExitFive) {
   EXPECT_NE(ended.object("error").at("advice").as_string(), "");
 }
 
-TEST_F(CliTransfer, AnInterruptedSendLeavesNothingAtTheDestination) {
+TEST_F(CliTransfer, AnInterruptedSendIsResumedByTheNext) {
   const std::string disk = make_disk("web01.vhdx", 39);
   const std::string before = content_of_file(disk);
   receive();
   ToolProcess sender({"send", disk, host_, "--key-file", key_file_, "--json", "--limit", "10M"});
-  sender.read_until("\"phase\":\"copying\"");
+  sender.read_until_match("\"written_bytes\":[1-9]");
   sender.signal(SIGINT);
   const Ended ended = sender.wait();
   EXPECT_EQ(ended.exit, 130) << ended.out << ended.err;
   EXPECT_EQ(ended.object("error").at("exit").as_int64(), 130);
   EXPECT_EQ(ended.object("error").at("ownership").as_string(),
             "The source still owns " + disk + "; it was not changed.");
+  EXPECT_EQ(ended.object("error").at("advice").as_string(),
+            "Run the same command again: it resumes.");
   receiver_->read_until("job_failed");
-  stop_receiver();
-  expect_names({});
+  expect_names({"web01.vhdx.partial"});
   EXPECT_TRUE(content_of_file(disk) == before);
+
+  const Ended again = send(disk);
+  EXPECT_EQ(again.exit, 0) << again.out;
+  EXPECT_EQ(again.object("resuming").at("disk").as_string(), "web01.vhdx");
+  const auto done = again.object("done");
+  EXPECT_EQ(done.at("resumed_bytes").as_int64(), done.at("same_bytes").as_int64());
+  EXPECT_TRUE(done.at("disks").as_array().at(0).at("resumed").as_bool());
+  stop_receiver();
+  expect_names({"web01.vhdx"});
+  expect_same_content(disk, into_ + "/web01.vhdx");
 }
 
-TEST_F(CliTransfer, AStoppedReceiverLeavesNothingAndTellsTheSender) {
+TEST_F(CliTransfer, CleanupShowsAndRemovesWhatIsUnfinishedButNothingInUse) {
+  const std::string disk = make_disk("web01.vhdx", 39);
+  receive();
+  ToolProcess sender({"send", disk, host_, "--key-file", key_file_, "--json", "--limit", "10M"});
+  sender.read_until("\"phase\":\"copying\"");
+  const Ended busy = run_tool({"cleanup", "web01.vhdx", "--into", into_, "--json"});
+  EXPECT_EQ(busy.exit, 5) << busy.out;
+  EXPECT_NE(busy.object("error").at("message").as_string().find("web01.vhdx is being received"),
+            std::string::npos);
+  EXPECT_TRUE(
+      run_tool({"cleanup", "--into", into_, "--json"}).object("partial").at("in_use").as_bool());
+  sender.signal(SIGINT);
+  sender.wait();
+  receiver_->read_until("job_failed");
+  stop_receiver();
+  receive();  // says what waits to be resumed
+  receiver_->read_until("\"type\":\"resumable\"");
+  stop_receiver();
+
+  const Ended shown = run_tool({"cleanup", "--into", into_, "--json"});
+  EXPECT_EQ(shown.exit, 0);
+  const auto partial = shown.object("partial");
+  EXPECT_EQ(partial.at("disk").as_string(), "web01.vhdx");
+  EXPECT_TRUE(partial.at("resumable").as_bool());
+  EXPECT_EQ(run_tool({"cleanup", "other.vhdx", "--into", into_}).exit, 2);
+  EXPECT_EQ(run_tool({"cleanup"}).exit, 2);
+  expect_names({"web01.vhdx.partial"});
+  const std::string id = partial.at("id").as_string().c_str();
+  EXPECT_EQ(run_tool({"cleanup", id, "--into", into_}).exit, 0);
+  expect_names({});
+  const Ended nothing = run_tool({"cleanup", "--into", into_});
+  EXPECT_EQ(nothing.exit, 0);
+  EXPECT_NE(nothing.err.find("nothing unfinished"), std::string::npos) << nothing.err;
+}
+
+TEST_F(CliTransfer, ASeedAtTheDestinationIsUsed) {
+  const std::string disk = make_disk("web01.vhdx", 8);
+  receive();
+  EXPECT_EQ(send(disk).exit, 0);
+  const Ended seeded = send(disk, {"--as", "web02.vhdx", "--seed-from", "web01.vhdx"});
+  EXPECT_EQ(seeded.exit, 0) << seeded.out;
+  EXPECT_EQ(seeded.object("done").at("same_bytes").as_int64(), static_cast<std::int64_t>(8 * kMiB));
+  EXPECT_LT(seeded.object("done").at("wire_bytes").as_int64(), 64 * 1024);
+  const Ended refused = send(disk, {"--as", "web03.vhdx", "--seed-from", "none.vhdx"});
+  EXPECT_EQ(refused.exit, 3) << refused.out;
+  EXPECT_NE(refused.object("error").at("message").as_string().find("none.vhdx"), std::string::npos);
+  EXPECT_EQ(send(disk, {"--seed-from", "../web01.vhdx"}).exit, 2);
+  stop_receiver();
+  expect_names({"web01.vhdx", "web02.vhdx"});
+  expect_same_content(disk, into_ + "/web02.vhdx");
+}
+
+TEST_F(CliTransfer, AStoppedReceiverKeepsWhatCameAndTellsTheSender) {
   const std::string disk = make_disk("web01.vhdx", 39);
   receive();
   ToolProcess sender({"send", disk, host_, "--key-file", key_file_, "--json", "--limit", "10M"});
@@ -198,7 +261,7 @@ TEST_F(CliTransfer, AStoppedReceiverLeavesNothingAndTellsTheSender) {
   stop_receiver();
   const Ended ended = sender.wait();
   EXPECT_TRUE(ended.exit == 7 || ended.exit == 5) << ended.exit << ended.out;
-  expect_names({});
+  expect_names({"web01.vhdx.partial"});
 }
 
 TEST_F(CliTransfer, TheDataIsInPlainTextOnlyIfBothSay) {

@@ -13,7 +13,7 @@ namespace vhdxm::tools {
 namespace {
 
 const std::vector<std::string> kCommands = {"info",   "map",    "check",   "create", "compare",
-                                            "export", "import", "receive", "send"};
+                                            "export", "import", "receive", "send",   "cleanup"};
 
 struct Ran {
   int exit = 0;
@@ -54,8 +54,7 @@ TEST(CommandLine, HelpFitsATerminalAndOffersNothingThatIsNotThere) {
       EXPECT_LE(end - at, 100U) << help.substr(at, end - at);
       at = end + 1;
     }
-    for (const char* later :
-         {"--repair", "--level", "--seed-from", "advise", "doctor", "compress "}) {
+    for (const char* later : {"--repair", "--level", "advise", "doctor", "compress "}) {
       EXPECT_EQ(help.find(later), std::string::npos) << command << " offers " << later;
     }
   }

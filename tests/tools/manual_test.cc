@@ -26,8 +26,8 @@ TEST(Manual, HasTheOptionsOfTheHelpAndNoOthers) {
   ASSERT_NE(page, "");
   page = std::regex_replace(page, std::regex("\\\\-"), "-");
   std::string help = run_tool({"--help"}).out;
-  for (const char* command :
-       {"info", "map", "check", "create", "compare", "export", "import", "receive", "send"}) {
+  for (const char* command : {"info", "map", "check", "create", "compare", "export", "import",
+                              "receive", "send", "cleanup"}) {
     help += run_tool({command, "--help"}).out;
     EXPECT_NE(page.find("\n.SS " + std::string(command)), std::string::npos) << command;
   }

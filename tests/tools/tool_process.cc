@@ -14,6 +14,7 @@
 #include <csignal>
 #include <cstdlib>
 #include <cstring>
+#include <regex>
 #include <sstream>
 #include <string_view>
 
@@ -210,6 +211,16 @@ const std::string& ToolProcess::read_until(const std::string& text) {
     }
   }
   return out_;
+}
+
+void ToolProcess::read_until_match(const std::string& pattern) {
+  const std::regex wanted(pattern);
+  while (!std::regex_search(out_, wanted)) {
+    if (!read_some()) {
+      ADD_FAILURE() << "the tool never said what matches " << pattern << " but:\n" << out_;
+      break;
+    }
+  }
 }
 
 void ToolProcess::type(const std::string& text) {

@@ -50,6 +50,8 @@ class ToolProcess {
   /// Reads stdout (or the terminal) until it has `text`; everything read so far.
   /// Adds a test failure if the stream ends, or a minute passes, before that.
   const std::string& read_until(const std::string& text);
+  /// The same until a regular expression matches somewhere in it.
+  void read_until_match(const std::string& pattern);
   /// Types into the terminal.
   void type(const std::string& text);
   void signal(int number);

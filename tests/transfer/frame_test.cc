@@ -39,6 +39,12 @@ FrameHeader range_frame(FrameKind kind) {
   return frame;
 }
 
+FrameHeader same_frame() {
+  FrameHeader frame = range_frame(FrameKind::kSame);
+  frame.hash = Hash128{.low = 1, .high = 2};
+  return frame;
+}
+
 FrameHeader end_frame() {
   FrameHeader frame;
   frame.kind = FrameKind::kEnd;
@@ -80,7 +86,7 @@ TEST(Frame, GoldenBytes) {
 TEST(Frame, EveryKindComesBack) {
   for (const FrameHeader& frame :
        {data_frame(), range_frame(FrameKind::kZero), range_frame(FrameKind::kUnmapped),
-        range_frame(FrameKind::kTransparent), end_frame()}) {
+        range_frame(FrameKind::kTransparent), same_frame(), end_frame()}) {
     const Result<FrameHeader> again = decode_frame_header(encode(frame), kLimits);
     ASSERT_TRUE(again) << describe(again.error());
     EXPECT_EQ(*again, frame);
@@ -101,7 +107,7 @@ TEST(Frame, ForgedFieldsAreRefused) {
   const FrameHeaderBytes data = encode(data_frame());
   EXPECT_EQ(errc_of(forged<std::uint16_t>(data, 4, 2)), Errc::kProtocol) << "version";
   EXPECT_EQ(errc_of(forged<std::uint8_t>(data, 6, 0)), Errc::kProtocol) << "kind";
-  EXPECT_EQ(errc_of(forged<std::uint8_t>(data, 6, 6)), Errc::kProtocol) << "kind";
+  EXPECT_EQ(errc_of(forged<std::uint8_t>(data, 6, 7)), Errc::kProtocol) << "kind";
   EXPECT_EQ(errc_of(forged<std::uint8_t>(data, 7, 200)), Errc::kProtocol) << "codec";
   EXPECT_EQ(errc_of(forged<std::uint32_t>(data, 8, 3)), Errc::kProtocol) << "disk";
   EXPECT_EQ(errc_of(forged<std::uint32_t>(data, 36, 1)), Errc::kProtocol) << "reserved";
@@ -149,6 +155,23 @@ TEST(Frame, RangesMayBeLongAndCarryNothing) {
   EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
   frame = range_frame(FrameKind::kTransparent);
   frame.hash.high = 1;
+  EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
+}
+
+TEST(Frame, SameSpeaksOfOneCell) {
+  FrameHeader frame = same_frame();
+  frame.raw_length = 512;  // the last cell of a disk may be short
+  EXPECT_TRUE(decode_frame_header(encode(frame), kLimits));
+  frame.raw_length = kCellBytes + 512;
+  EXPECT_EQ(errc_of(encode(frame)), Errc::kTooLarge);
+  frame = same_frame();
+  frame.raw_length = 0;
+  EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
+  frame = same_frame();
+  frame.virtual_offset += 4096;
+  EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
+  frame = same_frame();
+  frame.wire_length = 1;
   EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
 }
 

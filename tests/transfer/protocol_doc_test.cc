@@ -313,6 +313,7 @@ TEST(ProtocolDoc, NumbersAndNamesAreTheCodes) {
            {"Codecs", "compression/codec.h", "Codec"},
            {"Features", "transfer/messages.h", "Feature"},
            {"Offer actions", "transfer/messages.h", "OfferAction"},
+           {"Partial states", "transfer/messages.h", "PartialState"},
            {"Disk types", "vhdx/description.h", "DiskType"},
            {"Error codes", "transfer/errc.h", "Errc"}}) {
     SCOPED_TRACE(heading);
@@ -330,6 +331,10 @@ TEST(ProtocolDoc, LimitsAreTheCodes) {
       {"kStreamsMax", kStreamsMax},
       {"kDisksMax", kDisksMax},
       {"kBlockPlanPartBytesMax", kBlockPlanPartBytesMax},
+      {"kHeldRangesPartMax", kHeldRangesPartMax},
+      {"kHeldRangesMax", kHeldRangesMax},
+      {"kCellHashesPartMax", kCellHashesPartMax},
+      {"kCellHashesMax", kCellHashesMax},
       {"kFrameHeaderBytes", kFrameHeaderBytes},
       {"kCellBytes", kCellBytes},
       {"kExtentBytesCeiling", kExtentBytesCeiling}};
@@ -345,7 +350,8 @@ TEST(ProtocolVersion, ChangedMessagesNeedAnotherVersion) {
     std::size_t message_count;
     const char* digest;
   };
-  const std::map<std::uint16_t, Pin> pins = {{1, {30, "6738e86c606c6ef82cf583d914577e98"}}};
+  const std::map<std::uint16_t, Pin> pins = {{1, {30, "6738e86c606c6ef82cf583d914577e98"}},
+                                             {2, {33, "5cf123f0c8cfd90fa2c278023623838e"}}};
   std::string all;
   const std::vector<MessageTable> code = messages_of_the_code();
   for (const MessageTable& message : code) {

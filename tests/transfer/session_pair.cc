@@ -153,9 +153,20 @@ void SessionPair::on(SenderSession::Action& action) {
   } else if (auto* copy = std::get_if<S::CopyDisk>(&action)) {
     log.push_back("S:CopyDisk");
     copying_ = copy->disk;
+    cells_owed_ = 0;
+    for (const HeldRange& range : copy->held) cells_owed_ += range.length / kCellBytes;
     receiver.on_written({{.stream = 0, .frames = 1}}, 100);
     receiver.on_durable(copy->disk, 4096);
-    sender.on_copied(copy->disk, example_ledger(sender.hash_seed()));
+    if (cells_owed_ == 0) sender.on_copied(copy->disk, example_ledger(sender.hash_seed()));
+  } else if (auto* hashes = std::get_if<S::TakeHashes>(&action)) {
+    log.push_back("S:TakeHashes");
+    for (const Hash128& hash : hashes->hashes) cells.push_back(hash.low);
+    cells_owed_ -= hashes->hashes.size();
+    if (cells_owed_ == 0) {
+      sender.on_copied(copying_, example_ledger(sender.hash_seed()));
+    } else {
+      sender.on_hashes_used(copying_, static_cast<std::uint32_t>(hashes->hashes.size()));
+    }
   } else if (auto* requeue = std::get_if<S::RequeueStream>(&action)) {
     log.push_back(fmt::format("S:RequeueStream {}", requeue->frames));
   } else if (auto* check = std::get_if<S::CheckSource>(&action)) {
@@ -187,7 +198,19 @@ void SessionPair::on(ReceiverSession::Action& action) {
     receiver.on_compared(compare->disk);
   } else if (auto* start = std::get_if<R::StartDisk>(&action)) {
     log.push_back("R:StartDisk");
-    receiver.on_disk_started(start->disk);
+    hashed_to_ = {.held = options_.held, .partial = PartialState::kNone, .resumed_bytes = 0};
+    receiver.on_disk_started(start->disk, hashed_to_);
+  } else if (auto* hash = std::get_if<R::HashCells>(&action)) {
+    log.push_back("R:HashCells");
+    HeldRange& range = hashed_to_.held.front();
+    const std::uint64_t first = range.offset / kCellBytes;
+    std::vector<Hash128> hashes;
+    for (; range.length > 0 && hashes.size() < hash->cells_max; range.length -= kCellBytes) {
+      hashes.push_back({.low = range.offset / kCellBytes, .high = 1});
+      range.offset += kCellBytes;
+    }
+    if (range.length == 0) hashed_to_.held.erase(hashed_to_.held.begin());
+    receiver.on_cells_hashed(hash->disk, first, hashes);
   } else if (auto* grant = std::get_if<R::GrantStreams>(&action)) {
     log.push_back("R:GrantStreams");
     std::vector<StreamGrant> grants;

@@ -21,6 +21,8 @@ class SessionPair {
     std::size_t disks = 1;
     bool verify = false;
     std::vector<OfferAction> actions = {};  ///< Empty: send all.
+    /// What the receiver holds of each disk; the hashes it says are (cell, 1).
+    std::vector<HeldRange> held = {};
     std::uint64_t sender_features = 0;
     std::uint64_t receiver_features = 0;
   };
@@ -56,6 +58,7 @@ class SessionPair {
   std::optional<ReceiverSession::Abort> receiver_abort;
   std::vector<std::uint32_t> committed;  ///< By the receiver.
   std::vector<std::uint32_t> identical;  ///< As the sender was told.
+  std::vector<std::uint64_t> cells;      ///< Whose hashes the sender was given.
   std::vector<std::uint32_t> done;       ///< As the sender was told, identical ones included.
 
  private:
@@ -70,6 +73,8 @@ class SessionPair {
   std::size_t steps_ = 0;
   std::size_t streams_open_at_ = 0;
   std::uint32_t copying_ = 0;
+  std::uint64_t cells_owed_ = 0;            ///< Of the disk that is copied.
+  ReceiverSession::StartedDisk hashed_to_;  ///< What the receiver did not hash yet.
   bool cut_ = false;
 };
 

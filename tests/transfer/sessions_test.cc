@@ -83,8 +83,11 @@ TEST(Sessions, ALostStreamIsDrainedRequeuedAndReplaced) {
 class FaultAtEveryStep : public ::testing::TestWithParam<Fault> {};
 
 TEST_P(FaultAtEveryStep, EndsBothSides) {
-  const SessionPair::Options options{
-      .disks = 2, .verify = true, .actions = {OfferAction::kCompare, OfferAction::kSend}};
+  const SessionPair::Options options{.disks = 2,
+                                     .verify = true,
+                                     .actions = {OfferAction::kCompare, OfferAction::kSend},
+                                     .held = {{.offset = 0, .length = 2 * kCellBytes},
+                                              {.offset = 4 * kCellBytes, .length = kCellBytes}}};
   SessionPair whole(options);
   whole.run();
   ASSERT_TRUE(whole.sender_finished);
@@ -109,6 +112,27 @@ TEST_P(FaultAtEveryStep, EndsBothSides) {
     const auto abort = std::find(pair.log.begin(), pair.log.end(), "R:Abort");
     EXPECT_EQ(std::find(abort, pair.log.end(), "R:Commit"), pair.log.end());
   }
+}
+
+TEST(Sessions, WhatIsHeldIsHashedAndThenTheCopyGoesOn) {
+  // The example disk has 256 cells of which these are held: more than are hashed at a time, of two
+  // ranges.
+  SessionPair pair({.held = {{.offset = 0, .length = 3 * kCellBytes},
+                             {.offset = 8 * kCellBytes, .length = 248 * kCellBytes}}});
+  pair.run();
+  EXPECT_TRUE(pair.sender_finished);
+  ASSERT_EQ(pair.cells.size(), 251U);
+  EXPECT_EQ(pair.cells.front(), 0U);
+  EXPECT_EQ(pair.cells[3], 8U);
+  EXPECT_EQ(pair.cells.back(), 255U);
+  EXPECT_THAT(pair.committed, ElementsAre(0U));
+}
+
+TEST(Sessions, EveryDiskOfAJobCanHoldSomething) {
+  SessionPair pair({.disks = 3, .held = {{.offset = kCellBytes, .length = 2 * kCellBytes}}});
+  pair.run();
+  EXPECT_TRUE(pair.sender_finished);
+  EXPECT_THAT(pair.cells, ElementsAre(1U, 2U, 1U, 2U, 1U, 2U));
 }
 
 INSTANTIATE_TEST_SUITE_P(Sessions, FaultAtEveryStep,
@@ -211,7 +235,7 @@ TEST(ReceiverSession, RefusesMoreStreamsThanAgreed) {
   const auto bytes = plan.encoded();
   session.on_message(PlanPart{.disk = 0, .first_byte = 0, .bytes = {bytes.begin(), bytes.end()}});
   session.on_message(BeginDisk{.disk = 0});
-  session.on_disk_started(0);
+  session.on_disk_started(0, {});
   session.on_message(StreamRequest{.count = 3});
   const auto error = abort_of(session);
   ASSERT_TRUE(error);
@@ -238,6 +262,67 @@ TEST(ReceiverSession, ADiskOfNoBytesHasAPlanOfNoParts) {
   session.on_offer_checked({OfferAction::kSend});
   session.on_message(BeginDisk{.disk = 0});
   EXPECT_FALSE(session.over());
+}
+
+/// A session that copies the example disk, of which two cells are held; three from cell 4 on.
+ReceiverSession receiver_that_copies() {
+  ReceiverSession session(receiver_of({}));
+  session.on_message(example_hello({}));
+  session.on_message(example_disk(0));
+  session.on_message(OfferEnd{.disk_count = 1});
+  session.on_offer_checked({OfferAction::kSend});
+  vhdx::BlockPlan plan(example_disk(0).description.geometry);
+  const auto bytes = plan.encoded();
+  session.on_message(PlanPart{.disk = 0, .first_byte = 0, .bytes = {bytes.begin(), bytes.end()}});
+  session.on_message(BeginDisk{.disk = 0});
+  session.on_disk_started(0, {.held = {{.offset = 4 * kCellBytes, .length = 3 * kCellBytes}}});
+  return session;
+}
+
+std::size_t hash_actions(ReceiverSession& session, std::uint32_t& cells_max) {
+  std::size_t count = 0;
+  while (auto action = session.next_action()) {
+    if (auto* hash = std::get_if<ReceiverSession::HashCells>(&*action)) {
+      ++count;
+      cells_max = hash->cells_max;
+    }
+  }
+  return count;
+}
+
+TEST(ReceiverSession, HashesOnlyWhatThereIsCreditFor) {
+  ReceiverSession session = receiver_that_copies();
+  std::uint32_t cells_max = 0;
+  EXPECT_EQ(hash_actions(session, cells_max), 0U) << "nothing was asked for yet";
+  session.on_message(HashCredit{.disk = 0, .cells = 2});
+  EXPECT_EQ(hash_actions(session, cells_max), 1U);
+  EXPECT_EQ(cells_max, 2U);
+  session.on_message(HashCredit{.disk = 0, .cells = 5});
+  EXPECT_EQ(hash_actions(session, cells_max), 0U) << "one at a time";
+  session.on_cells_hashed(0, 4, {{.low = 1}, {.low = 2}});
+  EXPECT_EQ(hash_actions(session, cells_max), 1U);
+  EXPECT_EQ(cells_max, 5U);
+  session.on_cells_hashed(0, 6, {{.low = 3}});
+  EXPECT_EQ(hash_actions(session, cells_max), 0U) << "no more is held";
+}
+
+TEST(ReceiverSession, RefusesCreditForMoreHashesThanAreEverKept) {
+  ReceiverSession session = receiver_that_copies();
+  session.on_message(HashCredit{.disk = 0, .cells = kCellHashesMax});
+  EXPECT_FALSE(abort_of(session));
+  session.on_message(HashCredit{.disk = 0, .cells = 1});
+  EXPECT_TRUE(abort_of(session));
+}
+
+TEST(ReceiverSession, RefusesASeedThatReachesOutOfTheFolder) {
+  for (const char* name : {"../up.vhdx", "/etc/x.vhdx", "..", "a/b.vhdx"}) {
+    ReceiverSession session(receiver_of({}));
+    session.on_message(example_hello({}));
+    OfferDisk disk = example_disk(0);
+    disk.seed_name = name;
+    session.on_message(disk);
+    EXPECT_TRUE(abort_of(session)) << name;
+  }
 }
 
 SenderSession sender_with_welcome(const Welcome& welcome) {
@@ -277,6 +362,74 @@ TEST(SenderSession, RefusesAWelcomeThatPromisesNonsense) {
   bad = good;
   bad.features = 1;
   EXPECT_TRUE(sender_with_welcome(bad).over());
+}
+
+/// A session that waits for DiskReady.
+SenderSession sender_before_ready() {
+  SenderSession session = sender_with_welcome({.features = 0,
+                                               .extent_bytes_max = 1 << 20,
+                                               .streams_max = 1,
+                                               .credit_bytes = 1 << 20,
+                                               .nonce = 0,
+                                               .software = "r"});
+  session.on_message(OfferReply{.actions = {OfferAction::kSend}});
+  const vhdx::BlockPlan plan(example_disk(0).description.geometry);
+  session.on_plan(0, plan.encoded());
+  return session;
+}
+
+TEST(SenderSession, RefusesHeldRangesThatAreNone) {
+  const std::uint64_t size = example_disk(0).description.geometry.virtual_size_bytes;
+  const std::vector<std::vector<HeldRange>> bad = {
+      {{.offset = 0, .length = 0}},
+      {{.offset = 1, .length = kCellBytes}},
+      {{.offset = 0, .length = kCellBytes + 512}},
+      {{.offset = size, .length = kCellBytes}},
+      {{.offset = 0, .length = size + kCellBytes}},
+      {{.offset = kCellBytes, .length = ~std::uint64_t{0} - kCellBytes + 1}},
+      {{.offset = kCellBytes, .length = kCellBytes}, {.offset = 0, .length = kCellBytes}},
+      {{.offset = 0, .length = kCellBytes}, {.offset = kCellBytes, .length = kCellBytes}},
+      {{.offset = 0, .length = 2 * kCellBytes}, {.offset = kCellBytes, .length = kCellBytes}}};
+  for (std::size_t i = 0; i < bad.size(); ++i) {
+    SenderSession session = sender_before_ready();
+    session.on_message(HeldRanges{.disk = 0, .ranges = bad[i]});
+    EXPECT_TRUE(session.over()) << i;
+  }
+  SenderSession session = sender_before_ready();
+  session.on_message(HeldRanges{.disk = 0, .ranges = {{.offset = 0, .length = kCellBytes}}});
+  session.on_message(HeldRanges{
+      .disk = 0, .ranges = {{.offset = 2 * kCellBytes, .length = size - 2 * kCellBytes}}});
+  EXPECT_FALSE(session.over());
+}
+
+TEST(SenderSession, RefusesHashesOfOtherCellsThanComeNext) {
+  const auto copying = [] {
+    SenderSession session = sender_before_ready();
+    session.on_message(HeldRanges{.disk = 0,
+                                  .ranges = {{.offset = kCellBytes, .length = 2 * kCellBytes},
+                                             {.offset = 8 * kCellBytes, .length = kCellBytes}}});
+    session.on_message(DiskReady{.disk = 0});
+    session.on_message(StreamTokens{.grants = {{.stream = 0, .token = {}}}});
+    return session;
+  };
+  SenderSession good = copying();
+  good.on_message(CellHashes{.disk = 0, .first_cell = 1, .hashes = {{}, {}}});
+  good.on_message(CellHashes{.disk = 0, .first_cell = 8, .hashes = {{}}});
+  EXPECT_FALSE(good.over());
+  good.on_message(CellHashes{.disk = 0, .first_cell = 9, .hashes = {{}}});
+  EXPECT_TRUE(good.over());
+  for (const CellHashes& bad : {CellHashes{.disk = 0, .first_cell = 0, .hashes = {{}}},
+                                CellHashes{.disk = 0, .first_cell = 2, .hashes = {{}}},
+                                CellHashes{.disk = 0, .first_cell = 1, .hashes = {{}, {}, {}}},
+                                CellHashes{.disk = 0, .first_cell = 1, .hashes = {}},
+                                CellHashes{.disk = 1, .first_cell = 1, .hashes = {{}}}}) {
+    SenderSession session = copying();
+    session.on_message(bad);
+    EXPECT_TRUE(session.over()) << bad.first_cell << " " << bad.hashes.size();
+  }
+  SenderSession early = sender_before_ready();
+  early.on_message(CellHashes{.disk = 0, .first_cell = 1, .hashes = {{}}});
+  EXPECT_TRUE(early.over());
 }
 
 }  // namespace

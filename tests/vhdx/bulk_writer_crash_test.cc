@@ -1,6 +1,7 @@
 // Power losses and failing files: until seal() has returned, a file is no VHDX or the whole disk.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <iostream>
 #include <random>
 
@@ -132,6 +133,69 @@ TEST_P(BulkWriterCrash, WhatIsLeftCanBeResumed) {
   });
   std::cout << resumed << " crash states resumed\n";
   EXPECT_GT(resumed, 20U);
+}
+
+// What a job does that goes on after a power loss: look at what is held, believe only what is
+// right, bring the rest.
+TEST_P(BulkWriterCrash, WhatWasSyncedIsThereAfterAPowerLossAndTheRestIsNoticed) {
+  constexpr std::uint64_t kCell = 256 * kKiB;
+  constexpr std::uint64_t kSize = 6 * kMiB;
+  constexpr std::uint64_t kSynced = 11 * kCell;
+  Geometry geometry = disk_.geometry();
+  geometry.virtual_size_bytes = kSize;
+  const ModelDisk disk(geometry, {{.length = kSize, .kind = ExtentKind::kData}}, seed_);
+  const BlockPlan plan = disk.plan(random_);
+  const auto content = [&](std::uint64_t cell) {
+    std::vector<std::byte> bytes(kCell);
+    disk.fill(cell, bytes);
+    return bytes;
+  };
+  const auto file = std::make_shared<CrashFile>();
+  auto writer = BulkWriter::start(file, disk.description(), plan, {});
+  ASSERT_TRUE(succeeded(writer));
+  std::size_t synced_at = 0;
+  for (std::uint64_t cell = 0; cell < kSize; cell += kCell) {
+    if (cell == kSynced) {
+      ASSERT_TRUE(succeeded((*writer)->sync()));
+      synced_at = file->operation_count();
+    }
+    ASSERT_TRUE(succeeded((*writer)->write(cell, content(cell))));
+  }
+
+  std::size_t states = 0;
+  std::size_t brought = 0;
+  file->for_each_crash(2, random_, [&](const CrashFile::Crash& crash) {
+    if (HasFatalFailure() || crash.operations < synced_at || random_() % 4 != 0) return;
+    SCOPED_TRACE(crash.describe());
+    const auto left = file->after(crash, random_);
+    auto again = BulkWriter::resume(left, disk.description(), plan, {});
+    ASSERT_TRUE(succeeded(again));
+    const auto held = (*again)->held_ranges(kCell);
+    ASSERT_TRUE(succeeded(held));
+    for (std::uint64_t cell = 0; cell < kSize; cell += kCell) {
+      const bool is_held = std::any_of(held->begin(), held->end(), [cell](const auto& range) {
+        return range.offset <= cell && cell < range.offset + range.length;
+      });
+      const auto want = content(cell);
+      std::vector<std::byte> found(kCell);
+      std::vector<bool> present;
+      ASSERT_TRUE(succeeded((*again)->read_back(cell, found)));
+      ASSERT_TRUE(succeeded((*again)->read_presence(cell, kCell, present)));
+      const bool right = is_held && found == want &&
+                         std::find(present.begin(), present.end(), false) == present.end();
+      EXPECT_TRUE(right || cell >= kSynced) << "lost although it was durable: " << cell;
+      if (right) continue;
+      ++brought;
+      ASSERT_TRUE(succeeded((*again)->write(cell, want)));
+    }
+    ASSERT_TRUE(succeeded((*again)->seal()));
+    auto layer = Layer::open(left, Layer::Replay::kInMemory);
+    ASSERT_TRUE(succeeded(layer));
+    disk.expect_in(**layer);
+    ++states;
+  });
+  std::cout << states << " crash states, " << brought << " cells brought again\n";
+  EXPECT_GT(states, 10U);
 }
 
 TEST_P(BulkWriterCrash, AnyFailingOperationFailsSealForGood) {
