@@ -54,7 +54,8 @@ ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
       credit_(std::min(credit_bytes, kCreditCeiling)),
       ledger_(hash_seed) {}
 
-void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::Layer& layer, std::vector<HeldRange> held) {
+void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view,
+                             std::vector<HeldRange> held) {
   std::unique_lock lock(mutex_);
   VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty() && held_ready_.empty());
   held_ = std::move(held);
@@ -67,14 +68,14 @@ void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::Layer& layer, std::vector
   }
   active_ = true;
   disk_ = disk;
-  layer_ = &layer;
+  view_ = &view;
   mapped_to_ = 0;
   ledger_ = Ledger(hash_seed_);
   finish_if_sent(lock);  // a disk of no bytes is sent already
 }
 
 Result<void> ExtentQueue::refill_locked() {
-  const std::uint64_t size = layer_->geometry().virtual_size_bytes;
+  const std::uint64_t size = view_->geometry().virtual_size_bytes;
   while (ready_.empty() && mapped_to_ < size) {
     std::uint64_t end = size;
     if (held_passed_ < held_.size()) {
@@ -87,7 +88,7 @@ Result<void> ExtentQueue::refill_locked() {
       end = next.offset;
     }
     std::vector<vhdx::Extent> extents;
-    VHDXM_TRY(mapped_to_, layer_->map(mapped_to_, end - mapped_to_, extents, kMapExtents));
+    VHDXM_TRY(mapped_to_, view_->map(mapped_to_, end - mapped_to_, extents, kMapExtents));
     for (const vhdx::Extent& extent : extents) add_extent_locked(extent);
   }
   return {};
@@ -113,7 +114,7 @@ void ExtentQueue::add_extent_locked(const vhdx::Extent& extent) {
 Result<void> ExtentQueue::refill_held_locked() {
   if (!held_ready_.empty() || hashes_.empty()) return {};
   Hashes& next = hashes_.front();
-  const std::uint64_t size = layer_->geometry().virtual_size_bytes;
+  const std::uint64_t size = view_->geometry().virtual_size_bytes;
   const std::uint64_t to_grid = extent_bytes_ - next.offset % extent_bytes_;
   const std::uint64_t cells = std::min<std::uint64_t>(next.left.size(), to_grid / kCellBytes);
   const std::uint64_t end = std::min(next.offset + cells * kCellBytes, size);
@@ -122,7 +123,7 @@ Result<void> ExtentQueue::refill_held_locked() {
   held->virtual_offset = next.offset;
   for (std::uint64_t at = next.offset; at < end;) {
     std::vector<vhdx::Extent> extents;
-    VHDXM_TRY(at, layer_->map(at, end - at, extents, kMapExtents));
+    VHDXM_TRY(at, view_->map(at, end - at, extents, kMapExtents));
     for (const vhdx::Extent& extent : extents) held->parts.push_back(work_of(extent));
   }
   const auto used = next.left.begin() + static_cast<std::ptrdiff_t>(cells);
@@ -170,7 +171,7 @@ void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
 bool ExtentQueue::take_locked(Batch& out) {
   if (in_flight_ + handed_out_ >= kInFlightMax) return false;
   out.disk = disk_;
-  out.sector_bytes = layer_->geometry().logical_sector_bytes;
+  out.sector_bytes = view_->geometry().logical_sector_bytes;
   take_from_locked(held_turn_ ? held_ready_ : ready_, out);
   if (out.items.empty()) take_from_locked(held_turn_ ? ready_ : held_ready_, out);
   held_turn_ = !held_turn_;
@@ -273,7 +274,7 @@ void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   changed_.notify_all();
   if (!active_ || in_flight_ > 0 || handed_out_ > 0 || !ready_.empty()) return;
   if (held_left_ > 0 || !held_ready_.empty()) return;
-  if (mapped_to_ < layer_->geometry().virtual_size_bytes) return;
+  if (mapped_to_ < view_->geometry().virtual_size_bytes) return;
   active_ = false;
   const std::uint32_t disk = disk_;
   const Ledger ledger = ledger_;

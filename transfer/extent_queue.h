@@ -25,8 +25,8 @@
 #include "transfer/frame.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
+#include "vhdx/disk_view.h"
 #include "vhdx/extent.h"
-#include "vhdx/layer.h"
 
 namespace vhdxm::transfer {
 
@@ -78,10 +78,10 @@ class ExtentQueue {
               std::function<void(std::uint32_t disk, const Ledger&)> on_disk_sent,
               std::function<void(std::uint32_t disk, std::uint32_t cells)> on_hashes_used);
 
-  /// Makes `layer` the disk that streams pull from. `held`: whole cells, in order, apart from each
+  /// Makes `view` the disk that streams pull from. `held`: whole cells, in order, apart from each
   /// other, inside the disk; add_hashes() brings each of them.
   /// Requires: the disk before it is sent.
-  void begin_disk(std::uint32_t disk, vhdx::Layer& layer, std::vector<HeldRange> held = {});
+  void begin_disk(std::uint32_t disk, vhdx::DiskView& view, std::vector<HeldRange> held = {});
   /// What the receiver says of the next held cells, which stand side by side.
   /// Requires: in the order of the disk, none left out, none outside the ranges.
   void add_hashes(std::uint64_t first_cell, std::vector<Hash128> hashes);
@@ -151,7 +151,7 @@ class ExtentQueue {
   bool stopped_ = false;
   bool active_ = false;  ///< A disk is being sent.
   std::uint32_t disk_ = 0;
-  vhdx::Layer* layer_ = nullptr;
+  vhdx::DiskView* view_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
   std::deque<WorkItem> ready_;
   std::vector<HeldRange> held_;

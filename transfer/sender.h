@@ -31,6 +31,7 @@ struct SenderOptions {
   /// A disk at the destination, by its plain name in the folder there, to take from what it has in
   /// common with this one; empty: none.
   std::string seed_from = {};
+  bool flatten = false;            ///< Send a chain as one dynamic disk.
   bool verify = false;             ///< Read both sides again before the disk gets its name.
   bool plaintext_data = false;     ///< The receiver must ask for it too.
   std::uint32_t extent_bytes = 0;  ///< 0: the default. A multiple of 256 KiB, at most 4 MiB.
