@@ -59,40 +59,45 @@ Result<void> ExtentQueue::refill_locked() {
     std::vector<vhdx::Extent> extents;
     VHDXM_TRY(mapped_to_, layer_->map(mapped_to_, size - mapped_to_, extents, kMapExtents));
     for (const vhdx::Extent& extent : extents) {
-      WorkItem item{.kind = frame_kind(extent.kind),
-                    .virtual_offset = extent.virtual_offset,
-                    .length = extent.length,
-                    .file = extent.file,
-                    .file_offset = extent.file_offset};
-      if (item.kind != FrameKind::kData) {
-        ready_.push_back(item);
-        continue;
-      }
-      // Cut on the grid of extents, so that every cell travels in one frame.
-      for (std::uint64_t left = extent.length; left > 0;) {
-        const std::uint64_t to_grid = extent_bytes_ - item.virtual_offset % extent_bytes_;
-        item.length = std::min(left, to_grid);
-        ready_.push_back(item);
-        item.virtual_offset += item.length;
-        item.file_offset += item.length;
-        left -= item.length;
-      }
+      const WorkItem item{.kind = frame_kind(extent.kind),
+                          .virtual_offset = extent.virtual_offset,
+                          .length = extent.length,
+                          .file = extent.file,
+                          .file_offset = extent.file_offset};
+      ready_.push_back(item);
     }
   }
   return {};
+}
+
+// Data is cut on the grid of extents, so that every cell travels in one frame. Cut only when it is
+// taken: a full disk may be one extent of the map and millions of frames.
+WorkItem ExtentQueue::first_piece(WorkItem item) const {
+  if (item.kind != FrameKind::kData) return item;
+  item.length =
+      std::min<std::uint64_t>(item.length, extent_bytes_ - item.virtual_offset % extent_bytes_);
+  return item;
+}
+
+void ExtentQueue::drop_front(std::uint64_t length) {
+  WorkItem& front = ready_.front();
+  front.virtual_offset += length;
+  front.file_offset += length;
+  front.length -= length;
+  if (front.length == 0) ready_.pop_front();
 }
 
 bool ExtentQueue::take_locked(Batch& out) {
   if (ready_.empty() || in_flight_ + handed_out_ >= kInFlightMax) return false;
   out.disk = disk_;
   while (!ready_.empty() && out.items.size() < kBatchItems) {
-    const WorkItem& item = ready_.front();
+    const WorkItem item = first_piece(ready_.front());
     const std::uint64_t payload = item.kind == FrameKind::kData ? item.length : 0;
     if (payload > extent_bytes_ - out.payload_bytes || payload > credit_) break;
     credit_ -= payload;
     out.payload_bytes += payload;
     out.items.push_back(item);
-    ready_.pop_front();
+    drop_front(item.length);
   }
   out.credit_used = out.payload_bytes;
   handed_out_ += out.items.size();

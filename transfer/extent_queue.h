@@ -94,6 +94,8 @@ class ExtentQueue {
   };
 
   Result<void> refill_locked();
+  WorkItem first_piece(WorkItem item) const;
+  void drop_front(std::uint64_t length);
   bool take_locked(Batch& out);
   Result<void> acknowledge_locked(std::uint32_t stream, std::uint64_t frames);
   void finish_if_sent(std::unique_lock<std::mutex>& lock);
@@ -111,7 +113,7 @@ class ExtentQueue {
   std::uint32_t disk_ = 0;
   vhdx::Layer* layer_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
-  std::deque<WorkItem> ready_;
+  std::deque<WorkItem> ready_;   ///< At most what one look at the map brings, and what came back.
   std::map<std::uint32_t, Stream> streams_;
   std::uint64_t in_flight_ = 0;   ///< Frames on all streams.
   std::uint64_t handed_out_ = 0;  ///< Items pulled whose frames are not noted yet.
