@@ -24,7 +24,9 @@ struct ReceiverOptions {
   bool once = false;                                 ///< Stop after the first job that ends well.
   std::uint64_t memory_bytes = kDefaultMemoryBytes;  ///< Divided among the jobs.
   bool plaintext_data = false;  ///< Let senders that ask for it send payload without TLS.
-  unsigned jobs_max = 8;        ///< A further sender is told that the host is busy.
+  /// A further sender is told that the host is busy. Fewer if memory_bytes is short of one stream
+  /// for each.
+  unsigned jobs_max = 8;
   std::optional<std::uint32_t> owner_uid = {};  ///< Of disks that arrive.
   std::optional<std::uint32_t> owner_gid = {};
   std::uint32_t file_mode = 0600;
@@ -47,6 +49,7 @@ struct ReceiverEvent {
   std::string peer;       ///< Address and port.
   std::string disk;       ///< Name in the folder.
   std::uint64_t virtual_bytes = 0;
+  std::uint64_t peak_buffer_bytes = 0;  ///< High water of the job's buffer pool so far.
   std::optional<Failure> failure;
   std::optional<Progress> progress;
 };

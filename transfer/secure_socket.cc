@@ -18,6 +18,10 @@ namespace {
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 // One system call moves about this much ciphertext: 16 records. Larger reads measured no better.
 constexpr std::size_t kCiphertextBytes = 256 * 1024;
+// A handshake is some hundred bytes. Who has proved nothing yet costs no more than this.
+constexpr std::size_t kHandshakeReadBytes = 16 * 1024;
+// Control carries messages, not payload.
+constexpr std::size_t kControlReadBytes = 64 * 1024;
 // Asio sends 64 KiB at a time unless told otherwise.
 constexpr std::size_t kSendBytesMax = 4 * 1024 * 1024;
 
@@ -170,7 +174,7 @@ void SecureSocket::refused(std::span<const std::byte> bytes) {
 }
 
 asio::awaitable<void> SecureSocket::run_handshake() {
-  incoming_.resize(kCiphertextBytes);
+  incoming_.resize(kHandshakeReadBytes);
   bool first = true;
   for (;;) {
     auto done = tls_->handshake();
@@ -251,7 +255,7 @@ asio::awaitable<void> SecureSocket::finish() {
     }
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    incoming_.resize(kCiphertextBytes);
+    if (incoming_.empty()) incoming_.resize(kHandshakeReadBytes);
     while (co_await receive(incoming_) > 0) {
     }
   } catch (const TransferError&) {
@@ -283,7 +287,8 @@ asio::awaitable<void> SecureSocket::write(std::span<const asio::const_buffer> bu
 
 asio::awaitable<std::size_t> SecureSocket::read_some(std::span<std::byte> out) {
   if (!tls_) co_return co_await receive(out);
-  incoming_.resize(kCiphertextBytes);
+  // Nothing is lent before the first call, and the size does not change after it.
+  incoming_.resize(full_duplex_ ? kControlReadBytes : kCiphertextBytes);
   for (;;) {
     auto got = tls_->read(out);
     if (got.has_error()) {

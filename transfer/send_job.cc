@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/random.h"
+#include "transfer/memory_budget.h"
 #include "transfer/software.h"
 #include "vhdx/block_plan.h"
 #include "vhdx/layer_digest.h"
@@ -17,13 +18,13 @@ namespace {
 
 constexpr std::chrono::milliseconds kProgressInterval{250};
 constexpr std::uint32_t kDefaultExtentBytes = 1024 * 1024;  // docs/performance.md#extent-size
-// What a stream needs beside its payload buffer: ciphertext and kernel-bound copies.
-constexpr std::uint64_t kStreamOverheadBytes = 512 * 1024;
 
 std::uint16_t streams_for(const SenderOptions& options, std::uint32_t extent_bytes) {
   const std::uint64_t wanted = options.streams == 0 ? kDefaultStreams : options.streams;
-  const std::uint64_t room = options.memory_bytes / (extent_bytes + kStreamOverheadBytes);
-  const std::uint64_t most = std::min<std::uint64_t>(kStreamsMax, std::max<std::uint64_t>(room, 1));
+  const std::uint64_t rest =
+      options.memory_bytes - std::min(options.memory_bytes, kSenderOverheadBytes);
+  const std::uint64_t most =
+      std::min<std::uint64_t>(kStreamsMax, streams_within(rest, extent_bytes));
   return static_cast<std::uint16_t>(std::min(wanted, most));
 }
 
