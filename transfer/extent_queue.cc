@@ -67,6 +67,7 @@ Result<void> ExtentQueue::refill_locked() {
       ready_.push_back(item);
     }
   }
+  most_.queued_items = std::max<std::uint64_t>(most_.queued_items, ready_.size());
   return {};
 }
 
@@ -95,11 +96,13 @@ bool ExtentQueue::take_locked(Batch& out) {
     const std::uint64_t payload = item.kind == FrameKind::kData ? item.length : 0;
     if (payload > extent_bytes_ - out.payload_bytes || payload > credit_) break;
     credit_ -= payload;
+    credit_used_ += payload;
     out.payload_bytes += payload;
     out.items.push_back(item);
     drop_front(item.length);
   }
   out.credit_used = out.payload_bytes;
+  most_.credit_bytes = std::max(most_.credit_bytes, credit_used_);
   handed_out_ += out.items.size();
   return !out.items.empty();
 }
@@ -126,13 +129,14 @@ void ExtentQueue::note_sent(std::uint32_t stream, const Batch& batch,
     auto& in_flight = streams_[stream].in_flight;
     in_flight.insert(in_flight.end(), frames.begin(), frames.end());
     in_flight_ += frames.size();
+    most_.frames = std::max(most_.frames, in_flight_);
     handed_out_ -= batch.items.size();
     std::uint64_t used = 0;
     for (const Sent& sent : frames) {
       if (sent.header.kind == FrameKind::kData) used += sent.header.raw_length;
     }
     credit_back = used < batch.credit_used;
-    credit_ = std::min(credit_ + (batch.credit_used - used), kCreditCeiling);
+    return_credit_locked(batch.credit_used - used);
   }
   if (credit_back) changed_.notify_all();
 }
@@ -169,7 +173,7 @@ Result<std::uint64_t> ExtentQueue::requeue(std::uint32_t stream, std::uint64_t f
   while (!state.in_flight.empty()) {
     const Sent& sent = state.in_flight.back();
     if (sent.header.kind == FrameKind::kData) {
-      credit_ = std::min(credit_ + sent.header.raw_length, kCreditCeiling);
+      return_credit_locked(sent.header.raw_length);
       bytes += sent.header.raw_length;
     }
     ready_.push_front(sent.again);
@@ -183,7 +187,7 @@ Result<std::uint64_t> ExtentQueue::requeue(std::uint32_t stream, std::uint64_t f
 void ExtentQueue::give_back(Batch batch) {
   {
     const std::lock_guard lock(mutex_);
-    credit_ = std::min(credit_ + batch.credit_used, kCreditCeiling);
+    return_credit_locked(batch.credit_used);
     handed_out_ -= batch.items.size();
     ready_.insert(ready_.begin(), batch.items.begin(), batch.items.end());
   }
@@ -201,10 +205,16 @@ void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   on_disk_sent_(disk, ledger);
 }
 
+// A receiver may grant more than it took.
+void ExtentQueue::return_credit_locked(std::uint64_t bytes) {
+  credit_ = std::min(credit_ + bytes, kCreditCeiling);
+  credit_used_ -= std::min(credit_used_, bytes);
+}
+
 void ExtentQueue::add_credit(std::uint64_t bytes) {
   {
     const std::lock_guard lock(mutex_);
-    credit_ = std::min(credit_ + std::min(bytes, kCreditCeiling), kCreditCeiling);
+    return_credit_locked(std::min(bytes, kCreditCeiling));
   }
   changed_.notify_all();
 }
@@ -214,6 +224,11 @@ ExtentQueue::StreamState ExtentQueue::stream_state(std::uint32_t stream) const {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return {};
   return {.acknowledged = found->second.acknowledged, .in_flight = found->second.in_flight.size()};
+}
+
+ExtentQueue::HighWater ExtentQueue::high_water() const {
+  const std::lock_guard lock(mutex_);
+  return most_;
 }
 
 void ExtentQueue::stop() {

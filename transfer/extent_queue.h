@@ -83,6 +83,13 @@ class ExtentQueue {
     std::uint64_t in_flight = 0;     ///< Frames.
   };
   StreamState stream_state(std::uint32_t stream) const;
+  /// The most that was ever under way: payload that took credit, frames that await acknowledgement.
+  struct HighWater {
+    std::uint64_t credit_bytes = 0;
+    std::uint64_t frames = 0;
+    std::uint64_t queued_items = 0;  ///< That waited for a stream to pull them.
+  };
+  HighWater high_water() const;
   /// Ends every pull() with kStopped.
   void stop();
   bool stopped() const;
@@ -97,6 +104,7 @@ class ExtentQueue {
   WorkItem first_piece(WorkItem item) const;
   void drop_front(std::uint64_t length);
   bool take_locked(Batch& out);
+  void return_credit_locked(std::uint64_t bytes);
   Result<void> acknowledge_locked(std::uint32_t stream, std::uint64_t frames);
   void finish_if_sent(std::unique_lock<std::mutex>& lock);
 
@@ -108,6 +116,8 @@ class ExtentQueue {
   std::condition_variable changed_;
   // State below is protected by mutex_.
   std::uint64_t credit_;
+  std::uint64_t credit_used_ = 0;  ///< Bytes that were taken and did not come back.
+  HighWater most_;
   bool stopped_ = false;
   bool active_ = false;  ///< A disk is being sent.
   std::uint32_t disk_ = 0;

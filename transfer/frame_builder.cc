@@ -61,7 +61,7 @@ void add_data(BuiltFrames& out, std::uint32_t disk, const WorkItem& item,
 }  // namespace
 
 Result<BuiltFrames> build_frames(const ExtentQueue::Batch& batch, std::span<std::byte> buffer,
-                                 std::uint64_t hash_seed) {
+                                 std::uint64_t hash_seed, BufferPool& pool) {
   VHDXM_CHECK(batch.payload_bytes <= buffer.size());
   BuiltFrames out;
   for (const WorkItem& item : batch.items) {
@@ -72,8 +72,10 @@ Result<BuiltFrames> build_frames(const ExtentQueue::Batch& batch, std::span<std:
     const auto bytes = buffer.first(item.length);
     buffer = buffer.subspan(item.length);
     VHDXM_TRY_VOID(read_exact_at(*item.file, item.file_offset, bytes, "payload of the disk"));
+    pool.note(BufferPool::Stage::kFilled, bytes);
     add_data(out, batch.disk, item, bytes, hash_seed);
   }
+  for (const auto& payload : out.payloads) pool.note(BufferPool::Stage::kHashed, payload);
   return out;
 }
 

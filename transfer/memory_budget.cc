@@ -5,11 +5,20 @@
 namespace vhdxm::transfer {
 namespace {
 
+constexpr std::uint64_t kCreditAtTheEndsBytes = 32 * 1024 * 1024;
+constexpr std::uint64_t kCreditPerMemory = 2;
+// No link holds more than a tebibyte; keeps the product from wrapping.
+constexpr std::uint64_t kMemoryOfUse = std::uint64_t{1} << 39;
+
 std::uint64_t less(std::uint64_t from, std::uint64_t bytes) {
   return from - std::min(from, bytes);
 }
 
 }  // namespace
+
+std::uint64_t credit_for(std::uint64_t memory_bytes) {
+  return kCreditAtTheEndsBytes + kCreditPerMemory * std::min(memory_bytes, kMemoryOfUse);
+}
 
 std::uint64_t streams_within(std::uint64_t bytes, std::uint64_t extent_bytes) {
   return std::max<std::uint64_t>(bytes / (extent_bytes + kStreamOverheadBytes), 1);

@@ -2,8 +2,7 @@
 //
 // The goal is 64 MiB a process (or what --memory says) for any disk and any number of streams,
 // beside the program itself, the BAT cache (vhdx/bat.h: 4 MiB a layer) and the block plan
-// (vhdx/block_plan.h: 2 bits a block). Credit is not memory: what it bounds is on the way, in the
-// kernels' socket buffers and on the link.
+// (vhdx/block_plan.h: 2 bits a block).
 #pragma once
 
 #include <cstdint>
@@ -46,5 +45,14 @@ struct ReceiverBudget {
   /// one stream each is kept back. At least job_bytes(1).
   std::uint64_t next_share(std::uint64_t taken, unsigned running) const;
 };
+
+/// The credit that a receiver grants each job: payload that may be under way. It costs no memory
+/// here, for it is in the buffers of both kernels and on the link; a crash has it sent again.
+///
+/// 32 MiB are being read, hashed or written at the ends of 16 streams, 1 MiB at each; the link may
+/// hold twice the memory: with 64 MiB 128 MiB, the bandwidth-delay product of 10.7 Gbit/s at
+/// 100 ms. Whoever has more of both gives more --memory. tests/transfer/long_link_test.cc plays it
+/// through.
+std::uint64_t credit_for(std::uint64_t memory_bytes);
 
 }  // namespace vhdxm::transfer

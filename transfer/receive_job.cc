@@ -20,8 +20,6 @@ namespace {
 
 // How far a power loss can throw a job back (ARCHITECTURE: durable acks). Bytes of payload.
 constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
-// Payload under way from a sender: the bandwidth-delay product of 2.5 Gbit/s at 100 ms.
-constexpr std::uint64_t kCreditBytes = 32 * vhdx::kMiB;
 constexpr std::uint32_t kExtentBytes = 1024 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};
@@ -39,7 +37,7 @@ ReceiverSession::Config session_config(const ReceiverOptions& options, const Pre
       .features = options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0,
       .extent_bytes_max = kExtentBytes,
       .streams_max = streams_for(memory_bytes),
-      .credit_bytes = kCreditBytes,
+      .credit_bytes = credit_for(options.memory_bytes),
       .nonce = random_u64(),
       .software = kSoftware};
 }
@@ -456,6 +454,7 @@ void ReceiveJob::emit(ReceiverEvent::Type type, const std::string& disk, std::ui
                     .disk = disk,
                     .virtual_bytes = bytes,
                     .peak_buffer_bytes = pool_ ? pool_->high_water() * pool_->buffer_bytes() : 0,
+                    .buffer_stages = pool_ ? pool_->stage_bytes() : BufferPool::StageBytes{},
                     .failure = type == ReceiverEvent::Type::kJobFailed ? failure_ : std::nullopt,
                     .progress = std::nullopt});
 }

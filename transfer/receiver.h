@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/buffer_pool.h"
 #include "base/result.h"
 #include "transfer/errc.h"
 #include "transfer/pairing_key.h"
@@ -49,7 +50,8 @@ struct ReceiverEvent {
   std::string peer;       ///< Address and port.
   std::string disk;       ///< Name in the folder.
   std::uint64_t virtual_bytes = 0;
-  std::uint64_t peak_buffer_bytes = 0;  ///< High water of the job's buffer pool so far.
+  std::uint64_t peak_buffer_bytes = 0;        ///< High water of the job's buffer pool so far.
+  BufferPool::StageBytes buffer_stages = {};  ///< What was done so far with payload in that pool.
   std::optional<Failure> failure;
   std::optional<Progress> progress;
 };

@@ -1,6 +1,8 @@
 #include "transfer/secure_socket.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -283,6 +285,15 @@ asio::awaitable<void> SecureSocket::write(std::span<const asio::const_buffer> bu
     }
   }
   co_await flush();
+}
+
+std::size_t SecureSocket::wire_bytes(std::size_t bytes) const {
+  return tls_ ? TlsEngine::wire_bytes(bytes) : bytes;
+}
+
+void SecureSocket::bound_unsent(int bytes) {
+  // A kernel that cannot do it sends as fast as it would anyway.
+  (void)::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
 }
 
 asio::awaitable<std::size_t> SecureSocket::read_some(std::span<std::byte> out) {

@@ -61,7 +61,8 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
     : options_(options),
       on_progress_(std::move(progress)),
       started_(std::chrono::steady_clock::now()),
-      peer_(endpoint_text(options.host, options.port)) {
+      peer_(endpoint_text(options.host, options.port)),
+      limiter_(options.limit_bytes_per_second) {
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
 }
 
@@ -214,7 +215,9 @@ void SendJob::fail(const Error& error, const std::string& text) {
 }
 
 void SendJob::act(SenderSession::Send& action) {
-  control_->send(action.message);
+  const std::size_t bytes = control_->send(action.message);
+  // Control does not wait for the limit, the streams wait for what control said.
+  (void)limiter_.take(control_->socket().wire_bytes(bytes), std::chrono::steady_clock::now());
 }
 
 void SendJob::act(SenderSession::ComputeDigest& action) {
@@ -251,7 +254,6 @@ void SendJob::start_streams_job() {
   const auto streams =
       std::min(streams_for(options_, welcome.extent_bytes_max), welcome.streams_max);
   pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, streams);
-  limiter_ = std::make_unique<RateLimiter>(options_.limit_bytes_per_second);
   queue_ = std::make_unique<ExtentQueue>(welcome.extent_bytes_max, welcome.credit_bytes,
                                          session_->hash_seed(),
                                          [this](std::uint32_t disk, const Ledger& ledger) {
@@ -263,7 +265,7 @@ void SendJob::start_streams_job() {
                                          });
   streams_job_ = std::make_unique<SendStreamJob>(SendStreamJob{
       .queue = *queue_,
-      .limiter = *limiter_,
+      .limiter = limiter_,
       .pool = *pool_,
       .counters = counters_,
       .hash_seed = session_->hash_seed(),
@@ -440,7 +442,15 @@ SendResult SendJob::result() {
   report.frames = counters_.frames.load();
   report.streams_replaced = session_->streams_replaced();
   report.resent_bytes = counters_.resent_bytes.load();
-  if (pool_) report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
+  if (pool_) {
+    report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
+    report.buffer_stages = pool_->stage_bytes();
+  }
+  if (queue_) {
+    const ExtentQueue::HighWater most = queue_->high_water();
+    report.peak_credit_bytes = most.credit_bytes;
+    report.peak_frames_under_way = most.frames;
+  }
   return report;
 }
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <random>
+#include <vector>
 
 #include "tests/support/random_seed.h"
 
@@ -34,6 +35,12 @@ TEST(MemoryBudget, LittleMemoryMeansFewerJobsNotMoreMemory) {
   const ReceiverBudget tiny{.memory_bytes = 1, .extent_bytes = kMiB, .jobs_max = 8};
   EXPECT_EQ(tiny.jobs(), 1U);
   EXPECT_EQ(tiny.next_share(0, 0), tiny.job_bytes(1)) << "one stream is the least there can be";
+}
+
+TEST(MemoryBudget, CreditFollowsMemoryAndCannotWrap) {
+  EXPECT_EQ(credit_for(64 * kMiB), 160 * kMiB);
+  EXPECT_EQ(credit_for(256 * kMiB), 544 * kMiB);
+  EXPECT_GE(credit_for(~std::uint64_t{0}), std::uint64_t{1} << 40);
 }
 
 TEST(MemoryBudget, OneStreamIsTheLeast) {
