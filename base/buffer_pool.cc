@@ -77,6 +77,26 @@ void BufferPool::give_back(std::span<std::byte> bytes) {
   returned_.notify_one();
 }
 
+void BufferPool::note(Stage stage, std::span<const std::byte> bytes) {
+  const auto begin = reinterpret_cast<std::uintptr_t>(bytes.data());
+  const auto pool = reinterpret_cast<std::uintptr_t>(memory_);
+  const std::size_t pool_bytes = buffer_bytes_ * buffer_count_;
+  const bool inside =
+      begin >= pool && begin - pool <= pool_bytes && bytes.size() <= pool_bytes - (begin - pool);
+  auto& counter = inside ? stages_[static_cast<std::size_t>(stage)] : foreign_;
+  counter.fetch_add(bytes.size(), std::memory_order_relaxed);
+}
+
+BufferPool::StageBytes BufferPool::stage_bytes() const {
+  const auto at = [this](Stage stage) {
+    return stages_[static_cast<std::size_t>(stage)].load(std::memory_order_relaxed);
+  };
+  return {.filled = at(Stage::kFilled),
+          .hashed = at(Stage::kHashed),
+          .drained = at(Stage::kDrained),
+          .foreign = foreign_.load(std::memory_order_relaxed)};
+}
+
 std::size_t BufferPool::high_water() const {
   const std::lock_guard lock(mutex_);
   return high_water_;

@@ -8,6 +8,7 @@
 #include "base/size_text.h"
 #include "tools/command_failure.h"
 #include "tools/json_output.h"
+#include "tools/peak_rss.h"
 #include "tools/printable_text.h"
 #include "tools/terminal.h"
 
@@ -160,6 +161,10 @@ void ReceiveReporter::show_object(const ReceiverEvent& event) {
     fields["resumed_bytes"] = event.resumed_bytes;
   }
   if (event.type == ReceiverEvent::Type::kJobFailed) fields["kept"] = event.kept;
+  if (event.type == ReceiverEvent::Type::kJobDone) {
+    fields["peak_buffer_bytes"] = event.peak_buffer_bytes;
+    fields["peak_rss_bytes"] = peak_rss_bytes();  // of the process, with all its jobs
+  }
   if (event.failure) {
     const CommandFailure failure = failure_of(*event.failure);
     fields["exit"] = static_cast<int>(failure.exit);

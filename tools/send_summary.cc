@@ -1,7 +1,6 @@
 #include "tools/send_summary.h"
 
 #include <fmt/format.h>
-#include <sys/resource.h>
 
 #include <algorithm>
 #include <boost/json/array.hpp>
@@ -10,6 +9,7 @@
 
 #include "base/size_text.h"
 #include "tools/json_output.h"
+#include "tools/peak_rss.h"
 #include "tools/printable_text.h"
 #include "tools/progress_sample.h"
 
@@ -148,12 +148,6 @@ boost::json::object summary_json(const SendOutcome& outcome) {
   fields["elapsed_ms"] = milliseconds_of(report).count();
   fields["bytes_per_second"] = payload_rate(report);
   return fields;
-}
-
-std::uint64_t peak_rss_bytes() {
-  rusage usage{};
-  if (::getrusage(RUSAGE_SELF, &usage) != 0) return 0;
-  return static_cast<std::uint64_t>(usage.ru_maxrss) * 1024;
 }
 
 }  // namespace vhdxm::tools

@@ -25,7 +25,4 @@ std::string summary_text(const SendOutcome& outcome);
 /// The members of {"type":"done"}.
 boost::json::object summary_json(const SendOutcome& outcome);
 
-/// The most memory that this process ever had. Units: bytes.
-std::uint64_t peak_rss_bytes();
-
 }  // namespace vhdxm::tools

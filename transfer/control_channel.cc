@@ -30,10 +30,11 @@ void ControlChannel::start_writer() {
                  });
 }
 
-void ControlChannel::send(const Message& message) {
-  if (closing_) return;
+std::size_t ControlChannel::send(const Message& message) {
+  if (closing_) return 0;
   outgoing_.push_back(encode(message));
   wake_.cancel();
+  return outgoing_.back().size();
 }
 
 asio::awaitable<void> ControlChannel::write_loop() {

@@ -20,8 +20,9 @@ class ControlChannel : public std::enable_shared_from_this<ControlChannel> {
 
   /// Starts to send what is queued, and heartbeats.
   void start_writer();
-  /// Queues a message. Never blocks: the session bounds how much there is to say.
-  void send(const Message& message);
+  /// Queues a message, and returns its bytes. Never blocks: the session bounds how much there is to
+  /// say.
+  std::size_t send(const Message& message);
   /// The next message. Throws TransferError: kPeerClosed, kTimeout, kProtocol.
   /// Cancellation: stop_receiving() ends it. Not to be called twice at once.
   asio::awaitable<Message> receive();

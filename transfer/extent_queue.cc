@@ -89,26 +89,10 @@ Result<void> ExtentQueue::refill_locked() {
     }
     std::vector<vhdx::Extent> extents;
     VHDXM_TRY(mapped_to_, view_->map(mapped_to_, end - mapped_to_, extents, kMapExtents));
-    for (const vhdx::Extent& extent : extents) add_extent_locked(extent);
+    for (const vhdx::Extent& extent : extents) ready_.push_back(work_of(extent));
   }
+  most_.queued_items = std::max<std::uint64_t>(most_.queued_items, ready_.size());
   return {};
-}
-
-void ExtentQueue::add_extent_locked(const vhdx::Extent& extent) {
-  WorkItem item = work_of(extent);
-  if (item.kind != FrameKind::kData) {
-    ready_.push_back(item);
-    return;
-  }
-  // Cut on the grid of extents, so that every cell travels in one frame.
-  for (std::uint64_t left = extent.length; left > 0;) {
-    const std::uint64_t to_grid = extent_bytes_ - item.virtual_offset % extent_bytes_;
-    item.length = std::min(left, to_grid);
-    ready_.push_back(item);
-    item.virtual_offset += item.length;
-    item.file_offset += item.length;
-    left -= item.length;
-  }
 }
 
 Result<void> ExtentQueue::refill_held_locked() {
@@ -157,14 +141,33 @@ void ExtentQueue::add_hashes(std::uint64_t first_cell, std::vector<Hash128> hash
   changed_.notify_all();
 }
 
+// Data is cut on the grid of extents, so that every cell travels in one frame. Cut only when it is
+// taken: a full disk may be one extent of the map and millions of frames.
+WorkItem ExtentQueue::first_piece(WorkItem item) const {
+  if (item.kind != FrameKind::kData) return item;
+  item.length =
+      std::min<std::uint64_t>(item.length, extent_bytes_ - item.virtual_offset % extent_bytes_);
+  return item;
+}
+
+void ExtentQueue::drop_front(std::deque<WorkItem>& from, std::uint64_t length) {
+  WorkItem& front = from.front();
+  front.virtual_offset += length;
+  front.file_offset += length;
+  front.length -= length;
+  if (front.length == 0) from.pop_front();
+}
+
 void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
   while (!from.empty() && out.items.size() < kBatchItems) {
-    const std::uint64_t payload = from.front().payload_bytes();
+    const WorkItem item = first_piece(from.front());
+    const std::uint64_t payload = item.payload_bytes();
     if (payload > extent_bytes_ - out.payload_bytes || payload > credit_) break;
     credit_ -= payload;
+    credit_used_ += payload;
     out.payload_bytes += payload;
-    out.items.push_back(std::move(from.front()));
-    from.pop_front();
+    out.items.push_back(item);
+    drop_front(from, item.length);
   }
 }
 
@@ -176,6 +179,7 @@ bool ExtentQueue::take_locked(Batch& out) {
   if (out.items.empty()) take_from_locked(held_turn_ ? ready_ : held_ready_, out);
   held_turn_ = !held_turn_;
   out.credit_used = out.payload_bytes;
+  most_.credit_bytes = std::max(most_.credit_bytes, credit_used_);
   handed_out_ += out.items.size();
   return !out.items.empty();
 }
@@ -203,13 +207,14 @@ void ExtentQueue::note_sent(std::uint32_t stream, const Batch& batch,
     auto& in_flight = streams_[stream].in_flight;
     in_flight.insert(in_flight.end(), frames.begin(), frames.end());
     in_flight_ += frames.size();
+    most_.frames = std::max(most_.frames, in_flight_);
     handed_out_ -= batch.items.size();
     std::uint64_t used = 0;
     for (const Sent& sent : frames) {
       if (sent.header.kind == FrameKind::kData) used += sent.header.raw_length;
     }
     credit_back = used < batch.credit_used;
-    credit_ = std::min(credit_ + (batch.credit_used - used), kCreditCeiling);
+    return_credit_locked(batch.credit_used - used);
   }
   if (credit_back) changed_.notify_all();
 }
@@ -246,7 +251,7 @@ Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::ui
   while (!state.in_flight.empty()) {
     const Sent& sent = state.in_flight.back();
     if (sent.header.kind == FrameKind::kData) {
-      credit_ = std::min(credit_ + sent.header.raw_length, kCreditCeiling);
+      return_credit_locked(sent.header.raw_length);
       again.payload_bytes += sent.header.raw_length;
     }
     again.read_bytes += sent.read_bytes;
@@ -263,7 +268,7 @@ Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::ui
 void ExtentQueue::give_back(Batch batch) {
   {
     const std::lock_guard lock(mutex_);
-    credit_ = std::min(credit_ + batch.credit_used, kCreditCeiling);
+    return_credit_locked(batch.credit_used);
     handed_out_ -= batch.items.size();
     ready_.insert(ready_.begin(), batch.items.begin(), batch.items.end());
   }
@@ -282,10 +287,16 @@ void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   on_disk_sent_(disk, ledger);
 }
 
+// A receiver may grant more than it took.
+void ExtentQueue::return_credit_locked(std::uint64_t bytes) {
+  credit_ = std::min(credit_ + bytes, kCreditCeiling);
+  credit_used_ -= std::min(credit_used_, bytes);
+}
+
 void ExtentQueue::add_credit(std::uint64_t bytes) {
   {
     const std::lock_guard lock(mutex_);
-    credit_ = std::min(credit_ + std::min(bytes, kCreditCeiling), kCreditCeiling);
+    return_credit_locked(std::min(bytes, kCreditCeiling));
   }
   changed_.notify_all();
 }
@@ -295,6 +306,11 @@ ExtentQueue::StreamState ExtentQueue::stream_state(std::uint32_t stream) const {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return {};
   return {.acknowledged = found->second.acknowledged, .in_flight = found->second.in_flight.size()};
+}
+
+ExtentQueue::HighWater ExtentQueue::high_water() const {
+  const std::lock_guard lock(mutex_);
+  return most_;
 }
 
 void ExtentQueue::stop() {

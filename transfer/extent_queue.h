@@ -120,6 +120,13 @@ class ExtentQueue {
     std::uint64_t in_flight = 0;     ///< Frames.
   };
   StreamState stream_state(std::uint32_t stream) const;
+  /// The most that was ever under way: payload that took credit, frames that await acknowledgement.
+  struct HighWater {
+    std::uint64_t credit_bytes = 0;
+    std::uint64_t frames = 0;
+    std::uint64_t queued_items = 0;  ///< That waited for a stream to pull them.
+  };
+  HighWater high_water() const;
   /// Ends every pull() with kStopped.
   void stop();
   bool stopped() const;
@@ -130,12 +137,14 @@ class ExtentQueue {
     std::deque<Sent> in_flight;
   };
 
-  void add_extent_locked(const vhdx::Extent& extent);
   Result<void> refill_locked();
   Result<void> refill_held_locked();
   void note_hashes_used_locked(std::uint32_t cells);
   bool take_locked(Batch& out);
   void take_from_locked(std::deque<WorkItem>& from, Batch& out);
+  WorkItem first_piece(WorkItem item) const;
+  static void drop_front(std::deque<WorkItem>& from, std::uint64_t length);
+  void return_credit_locked(std::uint64_t bytes);
   Result<void> acknowledge_locked(std::uint32_t stream, std::uint64_t frames);
   void finish_if_sent(std::unique_lock<std::mutex>& lock);
 
@@ -148,12 +157,14 @@ class ExtentQueue {
   std::condition_variable changed_;
   // State below is protected by mutex_.
   std::uint64_t credit_;
+  std::uint64_t credit_used_ = 0;  ///< Bytes that were taken and did not come back.
+  HighWater most_;
   bool stopped_ = false;
   bool active_ = false;  ///< A disk is being sent.
   std::uint32_t disk_ = 0;
   vhdx::DiskView* view_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
-  std::deque<WorkItem> ready_;
+  std::deque<WorkItem> ready_;   ///< At most what one look at the map brings, and what came back.
   std::vector<HeldRange> held_;
   std::size_t held_passed_ = 0;  ///< Ranges of held_ that mapped_to_ has passed.
   /// Hashes that came and were not used: of cells from `offset` on.

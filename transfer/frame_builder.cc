@@ -165,7 +165,7 @@ Result<void> read_held(const WorkItem& item, std::span<std::byte> out) {
 }  // namespace
 
 Result<BuiltFrames> build_frames(const ExtentQueue::Batch& batch, std::span<std::byte> buffer,
-                                 std::uint64_t hash_seed) {
+                                 std::uint64_t hash_seed, BufferPool& pool) {
   VHDXM_CHECK(batch.payload_bytes <= buffer.size());
   BuiltFrames out;
   Builder builder(out, batch, hash_seed);
@@ -174,14 +174,17 @@ Result<BuiltFrames> build_frames(const ExtentQueue::Batch& batch, std::span<std:
     buffer = buffer.subspan(item.payload_bytes());
     if (item.kind == FrameKind::kData) {
       VHDXM_TRY_VOID(read_exact_at(*item.file, item.file_offset, bytes, "payload of the disk"));
+      pool.note(BufferPool::Stage::kFilled, bytes);
       builder.add_data(item, bytes);
     } else if (item.kind == FrameKind::kSame) {
       VHDXM_TRY_VOID(read_held(item, bytes));
+      pool.note(BufferPool::Stage::kFilled, bytes);
       builder.add_held(item, bytes);
     } else {
       builder.add_range(item);
     }
   }
+  for (const auto& payload : out.payloads) pool.note(BufferPool::Stage::kHashed, payload);
   return out;
 }
 

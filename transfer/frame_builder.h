@@ -22,8 +22,9 @@ struct BuiltFrames {
 /// Reads the data items of `batch` into `buffer`, back to back. A cell (256 KiB of the disk's grid)
 /// that is all zero becomes a zero range, and one that the receiver holds as it is becomes kSame;
 /// neighbours of one other kind share a frame.
+/// `pool`: the buffer's, which counts what is done with its bytes.
 /// Requires: the batch's payload fits the buffer. Errors: of reading the source, with offset.
 Result<BuiltFrames> build_frames(const ExtentQueue::Batch& batch, std::span<std::byte> buffer,
-                                 std::uint64_t hash_seed);
+                                 std::uint64_t hash_seed, BufferPool& pool);
 
 }  // namespace vhdxm::transfer

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/buffer_pool.h"
+
 namespace vhdxm::transfer {
 
 enum class Phase : std::uint8_t {
@@ -67,8 +69,11 @@ struct JobReport {
   bool plaintext_data = false;
   std::uint64_t frames = 0;
   std::uint64_t streams_replaced = 0;
-  std::uint64_t resent_bytes = 0;       ///< Sent again over other streams after one broke.
-  std::uint64_t peak_buffer_bytes = 0;  ///< High water of the buffer pool.
+  std::uint64_t resent_bytes = 0;             ///< Sent again over other streams after one broke.
+  std::uint64_t peak_buffer_bytes = 0;        ///< High water of the buffer pool.
+  BufferPool::StageBytes buffer_stages = {};  ///< What was done with payload in that pool.
+  std::uint64_t peak_credit_bytes = 0;        ///< Most payload that was ever under way.
+  std::uint64_t peak_frames_under_way = 0;    ///< Most frames that ever awaited acknowledgement.
 };
 
 /// Called from a thread of the job, a few times a second and at every change of phase; must not

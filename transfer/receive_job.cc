@@ -10,6 +10,7 @@
 
 #include "base/check.h"
 #include "base/random.h"
+#include "transfer/memory_budget.h"
 #include "transfer/software.h"
 #include "vhdx/layer.h"
 #include "vhdx/layer_digest.h"
@@ -19,27 +20,24 @@ namespace {
 
 // How far a power loss can throw a job back (ARCHITECTURE: durable acks). Bytes of payload.
 constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
-// Payload under way from a sender: the bandwidth-delay product of 2.5 Gbit/s at 100 ms.
-constexpr std::uint64_t kCreditBytes = 32 * vhdx::kMiB;
 constexpr std::uint32_t kExtentBytes = 1024 * 1024;
-// What a stream needs beside its payload buffer: ciphertext on its way through the TLS engine.
-constexpr std::uint64_t kStreamOverheadBytes = 512 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};
 
-std::uint16_t streams_within(const ReceiverOptions& options) {
-  const std::uint64_t budget = options.memory_bytes / std::max(1U, options.jobs_max);
-  const std::uint64_t streams = budget / (kExtentBytes + kStreamOverheadBytes);
-  return static_cast<std::uint16_t>(std::clamp<std::uint64_t>(streams, 1, kStreamsMaxOfJob));
+std::uint16_t streams_for(std::uint64_t memory_bytes) {
+  const std::uint64_t room = memory_bytes - std::min(memory_bytes, kReceiverJobOverheadBytes);
+  return static_cast<std::uint16_t>(
+      std::min<std::uint64_t>(streams_within(room, kExtentBytes), kStreamsMaxOfJob));
 }
 
-ReceiverSession::Config session_config(const ReceiverOptions& options, const Preamble& preamble) {
+ReceiverSession::Config session_config(const ReceiverOptions& options, const Preamble& preamble,
+                                       std::uint64_t memory_bytes) {
   return {
       .preamble = preamble,
       .features = options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0,
       .extent_bytes_max = kExtentBytes,
-      .streams_max = streams_within(options),
-      .credit_bytes = kCreditBytes,
+      .streams_max = streams_for(memory_bytes),
+      .credit_bytes = credit_for(options.memory_bytes),
       .nonce = random_u64(),
       .software = kSoftware};
 }
@@ -72,7 +70,7 @@ ReceiveJob::ReceiveJob(Setting setting, std::uint64_t number, Preamble preamble,
       number_(number),
       preamble_(preamble),
       control_(std::move(control)),
-      session_(session_config(setting_.options, preamble)),
+      session_(session_config(setting_.options, preamble, setting_.memory_bytes)),
       settled_(setting_.context),
       started_(std::chrono::steady_clock::now()),
       last_progress_(started_) {}
@@ -165,6 +163,18 @@ asio::awaitable<void> ReceiveJob::clean_up() {
     settled_.expires_at(asio::steady_timer::time_point::max());
     (void)co_await settled_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
+}
+
+ReceiverBudget ReceiveJob::budget_of(const ReceiverOptions& options) {
+  return {.memory_bytes = options.memory_bytes,
+          .extent_bytes = kExtentBytes,
+          .jobs_max = options.jobs_max};
+}
+
+std::uint64_t ReceiveJob::memory_bytes() const {
+  const Welcome& welcome = session_.welcome();
+  if (welcome.extent_bytes_max == 0) return setting_.memory_bytes;  // before Hello
+  return budget_of(setting_.options).job_bytes(welcome.streams_max);
 }
 
 void ReceiveJob::stop() {
@@ -472,6 +482,8 @@ void ReceiveJob::emit(ReceiverEvent::Type type, const std::string& disk, std::ui
                     .virtual_bytes = bytes,
                     .resumed_bytes = disk_ ? disk_->resumed_bytes() : 0,
                     .kept = kept_,
+                    .peak_buffer_bytes = pool_ ? pool_->high_water() * pool_->buffer_bytes() : 0,
+                    .buffer_stages = pool_ ? pool_->stage_bytes() : BufferPool::StageBytes{},
                     .failure = type == ReceiverEvent::Type::kJobFailed ? failure_ : std::nullopt,
                     .progress = std::nullopt});
 }

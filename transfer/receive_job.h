@@ -15,6 +15,7 @@
 #include "transfer/control_channel.h"
 #include "transfer/incoming_disk.h"
 #include "transfer/job_counters.h"
+#include "transfer/memory_budget.h"
 #include "transfer/offer_check.h"
 #include "transfer/receive_stream.h"
 #include "transfer/receiver.h"
@@ -30,6 +31,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
     const Directory& folder;
     asio::io_context& context;   ///< The control thread's.
     asio::thread_pool& workers;  ///< For what blocks.
+    std::uint64_t memory_bytes;  ///< What the job may hold, streams and all.
     std::function<void(const ReceiverEvent&)> on_event;
   };
 
@@ -50,6 +52,10 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   /// Takes a connection that may_join() let in and that was told so.
   void join(std::uint32_t stream, SecureSocket::Parts connection);
 
+  /// How the receiver's memory is divided among its jobs.
+  static ReceiverBudget budget_of(const ReceiverOptions& options);
+  /// What the job may hold: its share, and less once it is known how many streams it has.
+  std::uint64_t memory_bytes() const;
   std::uint64_t number() const { return number_; }
   const JobId& id() const { return preamble_.job_id; }
   bool succeeded() const { return succeeded_; }

@@ -72,6 +72,7 @@ asio::awaitable<bool> ReceiveStream::receive_frame(std::span<std::byte> buffer) 
   }
   const auto payload = buffer.first(frame->wire_length);
   if (!payload.empty() && !co_await socket_->read_exact(payload)) co_return false;
+  job_.pool.note(BufferPool::Stage::kFilled, payload);
   const auto disk = job_.disk(frame->disk);
   if (!disk) {
     throw FrameError(Error{.code = Errc::kProtocol,
@@ -82,6 +83,8 @@ asio::awaitable<bool> ReceiveStream::receive_frame(std::span<std::byte> buffer) 
   if (auto applied = disk->apply(*frame, payload, buffer); applied.has_error()) {
     throw FrameError(std::move(applied).error());
   }
+  job_.pool.note(BufferPool::Stage::kHashed, payload);
+  job_.pool.note(BufferPool::Stage::kDrained, payload);
   payload_bytes_.fetch_add(payload.size(), std::memory_order_release);
   frames_.fetch_add(1, std::memory_order_release);
   job_.counters.frames.fetch_add(1, std::memory_order_relaxed);

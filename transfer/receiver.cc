@@ -61,6 +61,7 @@ struct Receiver::Impl {
   asio::awaitable<std::shared_ptr<ReceiveJob>> admit_stream(SecureSocket& socket, Preamble preamble,
                                                             std::uint32_t& stream);
   void refused(const std::string& peer, const Error& error, const std::string& text);
+  std::uint64_t memory_taken() const;
   void begin_stop();
 
   ReceiverOptions options;
@@ -219,7 +220,8 @@ asio::awaitable<void> Receiver::Impl::serve_control(std::unique_ptr<SecureSocket
                                                     Preamble preamble) {
   socket->clear_deadline();
   auto control = std::make_shared<ControlChannel>(std::move(socket), options.timeouts);
-  const bool busy = jobs.size() >= options.jobs_max;
+  const ReceiverBudget budget = ReceiveJob::budget_of(options);
+  const bool busy = jobs.size() >= budget.jobs();
   if (stopping || busy || jobs.contains(preamble.job_id)) {
     const Errc errc = busy ? Errc::kBusy : Errc::kRefused;
     control->start_writer();
@@ -231,11 +233,13 @@ asio::awaitable<void> Receiver::Impl::serve_control(std::unique_ptr<SecureSocket
     co_await control->finish();
     co_return;
   }
-  const ReceiveJob::Setting setting{.options = options,
-                                    .folder = *folder,
-                                    .context = context,
-                                    .workers = workers,
-                                    .on_event = on_event};
+  const ReceiveJob::Setting setting{
+      .options = options,
+      .folder = *folder,
+      .context = context,
+      .workers = workers,
+      .memory_bytes = budget.next_share(memory_taken(), static_cast<unsigned>(jobs.size())),
+      .on_event = on_event};
   const auto job = std::make_shared<ReceiveJob>(setting, ++jobs_started, preamble, control);
   jobs.emplace(preamble.job_id, job);
   co_await job->run();
@@ -281,6 +285,12 @@ asio::awaitable<std::shared_ptr<ReceiveJob>> Receiver::Impl::admit_stream(Secure
   }
   stream = join->stream;
   co_return job->second;
+}
+
+std::uint64_t Receiver::Impl::memory_taken() const {
+  std::uint64_t sum = 0;
+  for (const auto& [id, job] : jobs) sum += job->memory_bytes();
+  return sum;
 }
 
 void Receiver::Impl::begin_stop() {

@@ -7,6 +7,7 @@
 #include <optional>
 #include <string>
 
+#include "base/buffer_pool.h"
 #include "base/result.h"
 #include "transfer/errc.h"
 #include "transfer/pairing_key.h"
@@ -24,7 +25,9 @@ struct ReceiverOptions {
   bool once = false;                                 ///< Stop after the first job that ends well.
   std::uint64_t memory_bytes = kDefaultMemoryBytes;  ///< Divided among the jobs.
   bool plaintext_data = false;  ///< Let senders that ask for it send payload without TLS.
-  unsigned jobs_max = 8;        ///< A further sender is told that the host is busy.
+  /// A further sender is told that the host is busy. Fewer if memory_bytes is short of one stream
+  /// for each.
+  unsigned jobs_max = 8;
   std::optional<std::uint32_t> owner_uid = {};  ///< Of disks that arrive.
   std::optional<std::uint32_t> owner_gid = {};
   std::uint32_t file_mode = 0600;
@@ -50,6 +53,8 @@ struct ReceiverEvent {
   std::uint64_t virtual_bytes = 0;
   std::uint64_t resumed_bytes = 0;
   bool kept = false;  ///< kJobFailed: its partial stays, for a later job to go on with.
+  std::uint64_t peak_buffer_bytes = 0;        ///< High water of the job's buffer pool so far.
+  BufferPool::StageBytes buffer_stages = {};  ///< What was done so far with payload in that pool.
   std::optional<Failure> failure;
   std::optional<Progress> progress;
 };

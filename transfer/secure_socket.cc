@@ -1,6 +1,8 @@
 #include "transfer/secure_socket.h"
 
 #include <fmt/format.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -18,6 +20,10 @@ namespace {
 constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 // One system call moves about this much ciphertext: 16 records. Larger reads measured no better.
 constexpr std::size_t kCiphertextBytes = 256 * 1024;
+// A handshake is some hundred bytes. Who has proved nothing yet costs no more than this.
+constexpr std::size_t kHandshakeReadBytes = 16 * 1024;
+// Control carries messages, not payload.
+constexpr std::size_t kControlReadBytes = 64 * 1024;
 // Asio sends 64 KiB at a time unless told otherwise.
 constexpr std::size_t kSendBytesMax = 4 * 1024 * 1024;
 
@@ -173,7 +179,7 @@ void SecureSocket::refused(std::span<const std::byte> bytes) {
 }
 
 asio::awaitable<void> SecureSocket::run_handshake() {
-  incoming_.resize(kCiphertextBytes);
+  incoming_.resize(kHandshakeReadBytes);
   bool first = true;
   for (;;) {
     auto done = tls_->handshake();
@@ -256,7 +262,7 @@ asio::awaitable<void> SecureSocket::finish() {
     }
     error_code ignored;
     socket_.shutdown(tcp::socket::shutdown_send, ignored);
-    incoming_.resize(kCiphertextBytes);
+    if (incoming_.empty()) incoming_.resize(kHandshakeReadBytes);
     while (co_await receive(incoming_) > 0) {
     }
   } catch (const TransferError&) {
@@ -286,9 +292,19 @@ asio::awaitable<void> SecureSocket::write(std::span<const asio::const_buffer> bu
   co_await flush();
 }
 
+std::size_t SecureSocket::wire_bytes(std::size_t bytes) const {
+  return tls_ ? TlsEngine::wire_bytes(bytes) : bytes;
+}
+
+void SecureSocket::bound_unsent(int bytes) {
+  // A kernel that cannot do it sends as fast as it would anyway.
+  (void)::setsockopt(socket_.native_handle(), IPPROTO_TCP, TCP_NOTSENT_LOWAT, &bytes, sizeof bytes);
+}
+
 asio::awaitable<std::size_t> SecureSocket::read_some(std::span<std::byte> out) {
   if (!tls_) co_return co_await receive(out);
-  incoming_.resize(kCiphertextBytes);
+  // Nothing is lent before the first call, and the size does not change after it.
+  incoming_.resize(full_duplex_ ? kControlReadBytes : kCiphertextBytes);
   for (;;) {
     auto got = tls_->read(out);
     if (got.has_error()) {

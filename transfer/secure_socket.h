@@ -88,6 +88,12 @@ class SecureSocket {
   /// Adds to `counter`, which outlives this, what the kernel takes from now on. Units: bytes.
   void count_sent(std::atomic<std::uint64_t>& counter) { sent_bytes_ = &counter; }
 
+  /// What `bytes`, given to write() as one buffer, are on the wire: TLS adds to each record.
+  std::size_t wire_bytes(std::size_t bytes) const;
+  /// Keeps no more than about `bytes` waiting in the kernel that were not sent yet, so that what
+  /// write() returns for is as good as on the wire. Costs system calls: for paced streams.
+  void bound_unsent(int bytes);
+
   tcp::socket& socket() { return socket_; }
   const std::string& peer() const { return peer_; }
   const char* cipher() const { return tls_ ? tls_->cipher() : "none"; }

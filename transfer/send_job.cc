@@ -9,6 +9,7 @@
 
 #include "base/directory.h"
 #include "base/random.h"
+#include "transfer/memory_budget.h"
 #include "transfer/software.h"
 #include "vhdx/block_plan.h"
 #include "vhdx/layer_digest.h"
@@ -18,13 +19,13 @@ namespace {
 
 constexpr std::chrono::milliseconds kProgressInterval{250};
 constexpr std::uint32_t kDefaultExtentBytes = 1024 * 1024;  // docs/performance.md#extent-size
-// What a stream needs beside its payload buffer: ciphertext and kernel-bound copies.
-constexpr std::uint64_t kStreamOverheadBytes = 512 * 1024;
 
 std::uint16_t streams_for(const SenderOptions& options, std::uint32_t extent_bytes) {
   const std::uint64_t wanted = options.streams == 0 ? kDefaultStreams : options.streams;
-  const std::uint64_t room = options.memory_bytes / (extent_bytes + kStreamOverheadBytes);
-  const std::uint64_t most = std::min<std::uint64_t>(kStreamsMax, std::max<std::uint64_t>(room, 1));
+  const std::uint64_t rest =
+      options.memory_bytes - std::min(options.memory_bytes, kSenderOverheadBytes);
+  const std::uint64_t most =
+      std::min<std::uint64_t>(kStreamsMax, streams_within(rest, extent_bytes));
   return static_cast<std::uint16_t>(std::min(wanted, most));
 }
 
@@ -62,7 +63,8 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
     : options_(options),
       on_progress_(std::move(progress)),
       started_(std::chrono::steady_clock::now()),
-      peer_(endpoint_text(options.host, options.port)) {
+      peer_(endpoint_text(options.host, options.port)),
+      limiter_(options.limit_bytes_per_second) {
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
 }
 
@@ -229,7 +231,9 @@ void SendJob::fail(const Error& error, const std::string& text) {
 }
 
 void SendJob::act(SenderSession::Send& action) {
-  control_->send(action.message);
+  const std::size_t bytes = control_->send(action.message);
+  // Control does not wait for the limit, the streams wait for what control said.
+  (void)limiter_.take(control_->socket().wire_bytes(bytes), std::chrono::steady_clock::now());
 }
 
 void SendJob::act(SenderSession::ComputeDigest& action) {
@@ -266,7 +270,6 @@ void SendJob::start_streams_job() {
   const auto streams =
       std::min(streams_for(options_, welcome.extent_bytes_max), welcome.streams_max);
   pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, streams);
-  limiter_ = std::make_unique<RateLimiter>(options_.limit_bytes_per_second);
   queue_ = std::make_unique<ExtentQueue>(
       welcome.extent_bytes_max, welcome.credit_bytes, session_->hash_seed(),
       [this](std::uint32_t disk, const Ledger& ledger) {
@@ -281,7 +284,7 @@ void SendJob::start_streams_job() {
       });
   streams_job_ = std::make_unique<SendStreamJob>(SendStreamJob{
       .queue = *queue_,
-      .limiter = *limiter_,
+      .limiter = limiter_,
       .pool = *pool_,
       .counters = counters_,
       .hash_seed = session_->hash_seed(),
@@ -480,7 +483,15 @@ SendResult SendJob::result() {
   report.frames = counters_.frames.load();
   report.streams_replaced = session_->streams_replaced();
   report.resent_bytes = counters_.resent_bytes.load();
-  if (pool_) report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
+  if (pool_) {
+    report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
+    report.buffer_stages = pool_->stage_bytes();
+  }
+  if (queue_) {
+    const ExtentQueue::HighWater most = queue_->high_water();
+    report.peak_credit_bytes = most.credit_bytes;
+    report.peak_frames_under_way = most.frames;
+  }
   return report;
 }
 

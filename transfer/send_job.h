@@ -82,7 +82,7 @@ class SendJob {
 
   JobCounters counters_;
   std::unique_ptr<BufferPool> pool_;
-  std::unique_ptr<RateLimiter> limiter_;
+  RateLimiter limiter_;
   std::unique_ptr<ExtentQueue> queue_;
   std::unique_ptr<SendStreamJob> streams_job_;
   std::vector<std::unique_ptr<SendStream>> streams_;

@@ -13,6 +13,9 @@ namespace {
 
 // How long a pull waits before the stream looks whether its connection is still there.
 constexpr std::chrono::milliseconds kPullWait{200};
+// Of a limited stream. What waits in the kernel for a link that stood still goes out at the link's
+// speed, not at the limit's.
+constexpr int kUnsentBytesMax = 64 * 1024;
 
 // An error of this host's disk, which no other stream would do better with.
 class SourceError : public ErrorException {
@@ -20,9 +23,22 @@ class SourceError : public ErrorException {
   using ErrorException::ErrorException;
 };
 
+// Takes up to `bytes` off the front of `rest`: pointers, no bytes are copied.
+std::vector<asio::const_buffer> take_front(std::span<asio::const_buffer>& rest, std::size_t bytes) {
+  std::vector<asio::const_buffer> front;
+  while (!rest.empty() && bytes > 0) {
+    front.push_back(asio::buffer(rest.front(), bytes));
+    bytes -= front.back().size();
+    rest.front() += front.back().size();
+    if (rest.front().size() == 0) rest = rest.subspan(1);
+  }
+  return front;
+}
+
 }  // namespace
 
-SendStream::SendStream(SendStreamJob& job, StreamGrant grant) : job_(job), grant_(grant) {
+SendStream::SendStream(SendStreamJob& job, StreamGrant grant)
+    : job_(job), grant_(grant), pacer_(job.limiter) {
   thread_ = std::thread([this] { thread_main(); });
 }
 
@@ -100,6 +116,7 @@ asio::awaitable<void> SendStream::join() {
         FailureClass::kFailed);
   }
   socket_->clear_deadline();
+  if (pacer_.limited()) socket_->bound_unsent(kUnsentBytesMax);
 }
 
 asio::awaitable<void> SendStream::pump() {
@@ -130,7 +147,7 @@ asio::awaitable<void> SendStream::pump() {
 
 asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
                                              std::span<std::byte> buffer) {
-  auto built = build_frames(batch, buffer, job_.hash_seed);
+  auto built = build_frames(batch, buffer, job_.hash_seed, job_.pool);
   if (built.has_error()) throw SourceError(std::move(built).error());
 
   std::vector<FrameHeaderBytes> headers;
@@ -153,18 +170,37 @@ asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
   job_.counters.same_bytes.fetch_add(built->same_bytes, std::memory_order_relaxed);
   job_.counters.payload_done.fetch_add(read_bytes, std::memory_order_relaxed);
   job_.queue.note_sent(grant_.stream, batch, built->frames);
-  co_await pace(wire_bytes);
-  co_await socket_->write(buffers);
+  if (pacer_.limited()) {
+    co_await write_paced(std::move(buffers));
+  } else {
+    co_await socket_->write(buffers);
+  }
+  for (const auto& payload : built->payloads) {
+    job_.pool.note(BufferPool::Stage::kDrained, payload);
+  }
   job_.counters.frames.fetch_add(built->frames.size(), std::memory_order_relaxed);
   job_.counters.wire_bytes.fetch_add(wire_bytes, std::memory_order_relaxed);
 }
 
+asio::awaitable<void> SendStream::write_paced(std::vector<asio::const_buffer> buffers) {
+  std::span<asio::const_buffer> rest(buffers);
+  while (!rest.empty()) {
+    const auto piece = take_front(rest, pacer_.turn_bytes());
+    std::uint64_t wire_bytes = 0;
+    for (const auto& part : piece) wire_bytes += socket_->wire_bytes(part.size());
+    co_await pace(wire_bytes);
+    co_await socket_->write(piece);
+  }
+}
+
 asio::awaitable<void> SendStream::pace(std::uint64_t wire_bytes) {
-  const auto wait = job_.limiter.take(wire_bytes, std::chrono::steady_clock::now());
-  if (wait <= RateLimiter::Duration::zero()) co_return;
-  held_back_ = true;
-  asio::steady_timer timer(context_, wait);
-  (void)co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  for (;;) {
+    const auto wait = pacer_.ask(wire_bytes, std::chrono::steady_clock::now());
+    if (wait <= RateLimiter::Duration::zero()) break;
+    held_back_ = true;
+    asio::steady_timer timer(context_, wait);
+    (void)co_await timer.async_wait(asio::as_tuple(asio::use_awaitable));
+  }
   held_back_ = false;
 }
 

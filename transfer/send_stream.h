@@ -13,6 +13,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "base/buffer_pool.h"
 #include "transfer/extent_queue.h"
@@ -21,6 +22,7 @@
 #include "transfer/pairing_key.h"
 #include "transfer/rate_limiter.h"
 #include "transfer/secure_socket.h"
+#include "transfer/stream_pacer.h"
 #include "transfer/timeouts.h"
 
 namespace vhdxm::transfer {
@@ -69,6 +71,7 @@ class SendStream {
   asio::awaitable<void> run();
   asio::awaitable<void> join();
   asio::awaitable<void> pump();
+  asio::awaitable<void> write_paced(std::vector<asio::const_buffer> buffers);
   asio::awaitable<void> send_batch(ExtentQueue::Batch batch, std::span<std::byte> buffer);
   asio::awaitable<void> pace(std::uint64_t wire_bytes);
 
@@ -76,6 +79,7 @@ class SendStream {
   const StreamGrant grant_;
   asio::io_context context_{1};
   std::unique_ptr<SecureSocket> socket_;
+  StreamPacer pacer_;
   std::atomic<std::uint64_t> sent_bytes_{0};
   std::atomic<bool> held_back_{false};
   std::thread thread_;

@@ -417,8 +417,7 @@ Result<void> TlsEngine::write(std::span<const std::byte> plain) {
   SSL* const ssl = impl_->ssl_.get();
   ERR_clear_error();
   if (impl_->bytes_under_key_ >= kKeyUpdateBytes) update_key();
-  const std::size_t records = (plain.size() + kRecordBytes - 1) / kRecordBytes;
-  impl_->out_.reserve(plain.size() + records * kRecordOverheadBytes);
+  impl_->out_.reserve(wire_bytes(plain.size()));
   std::size_t written = 0;
   if (SSL_write_ex(ssl, plain.data(), plain.size(), &written) != 1) {
     return Error{.code = Errc::kProtocol, .where = reason_text(take_first_error())};
@@ -426,6 +425,11 @@ Result<void> TlsEngine::write(std::span<const std::byte> plain) {
   VHDXM_CHECK(written == plain.size());
   impl_->bytes_under_key_ += plain.size();
   return {};
+}
+
+std::size_t TlsEngine::wire_bytes(std::size_t plain_bytes) {
+  const std::size_t records = (plain_bytes + kRecordBytes - 1) / kRecordBytes;
+  return plain_bytes + records * kRecordOverheadBytes;
 }
 
 Result<std::size_t> TlsEngine::read(std::span<std::byte> out) {

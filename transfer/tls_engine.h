@@ -58,6 +58,9 @@ class TlsEngine {
   /// Changes the key for sending; write() does it by itself long before a key is worn out.
   void update_key();
 
+  /// The ciphertext that write() makes of so many bytes.
+  static std::size_t wire_bytes(std::size_t plain_bytes);
+
   /// "TLS_AES_128_GCM_SHA256"
   const char* cipher() const;
 

@@ -106,6 +106,24 @@ TEST(BufferPool, ManyThreadsNeverShareABuffer) {
   EXPECT_LE(pool.high_water(), 3U);
 }
 
+TEST(BufferPool, CountsWhatIsDoneWithBytesWhereTheyStand) {
+  BufferPool pool(8192, 2);
+  const Buffer first = pool.acquire();
+  const Buffer second = pool.acquire();
+  pool.note(BufferPool::Stage::kFilled, first.bytes());
+  pool.note(BufferPool::Stage::kFilled, second.bytes().first(100));
+  pool.note(BufferPool::Stage::kHashed, second.bytes().last(4096));
+  pool.note(BufferPool::Stage::kDrained, second.bytes().subspan(8192));
+  const std::vector<std::byte> copy(1000);
+  pool.note(BufferPool::Stage::kDrained, copy);
+  pool.note(BufferPool::Stage::kFilled, {});
+  const auto stages = pool.stage_bytes();
+  EXPECT_EQ(stages.filled, 8292U);
+  EXPECT_EQ(stages.hashed, 4096U);
+  EXPECT_EQ(stages.drained, 0U);
+  EXPECT_EQ(stages.foreign, 1000U);
+}
+
 TEST(BufferPoolDeathTest, RefusesSizesThatAreNoPages) {
   EXPECT_DEATH(BufferPool(1000, 1), "broken invariant");
   EXPECT_DEATH(BufferPool(4096, 0), "broken invariant");

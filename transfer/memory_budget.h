@@ -1,0 +1,58 @@
+// What a job may hold in memory, as arithmetic: from it follows how many streams it gets.
+//
+// The goal is 64 MiB a process (or what --memory says) for any disk and any number of streams,
+// beside the program itself, the BAT cache (vhdx/bat.h: 4 MiB a layer) and the block plan
+// (vhdx/block_plan.h: 2 bits a block).
+#pragma once
+
+#include <cstdint>
+
+namespace vhdxm::transfer {
+
+/// What a stream needs beside its payload buffer. Bytes: 256 KiB of ciphertext on its way into the
+/// TLS engine, 256 KiB (and 22 bytes for each 16 KiB) on its way out of it, 2 x 17 KiB that OpenSSL
+/// keeps of records in both directions, 64 KiB of stack that was touched, frame lists.
+inline constexpr std::uint64_t kStreamOverheadBytes = 640 * 1024;
+
+/// What a sender needs beside its streams. Bytes: 1.7 MiB for 16384 frames under way without an
+/// acknowledgement (transfer/extent_queue.cc), 1 MiB to compare or verify with, 1 MiB for the
+/// longest message, two buffers of 64 KiB on control.
+inline constexpr std::uint64_t kSenderOverheadBytes = 4 * 1024 * 1024;
+
+/// What a job of a receiver needs beside its streams. Bytes: 1 MiB for the longest message, two
+/// buffers of 64 KiB on control, the account of what arrived.
+inline constexpr std::uint64_t kReceiverJobOverheadBytes = 1536 * 1024;
+
+/// What a receiver needs beside its jobs. Bytes: two workers that compare or verify with 1 MiB
+/// each, 64 connections that have not proved anything yet with 64 KiB each.
+inline constexpr std::uint64_t kReceiverOverheadBytes = 6 * 1024 * 1024;
+
+/// Streams that fit `bytes`; at least one.
+std::uint64_t streams_within(std::uint64_t bytes, std::uint64_t extent_bytes);
+
+/// How a receiver divides its memory. All units: bytes.
+struct ReceiverBudget {
+  std::uint64_t memory_bytes = 0;  ///< Of the process.
+  std::uint64_t extent_bytes = 0;  ///< The longest.
+  unsigned jobs_max = 1;           ///< That are wanted at a time.
+
+  /// What a job with `streams` streams needs.
+  std::uint64_t job_bytes(std::uint64_t streams) const;
+  /// Jobs at a time: all that are wanted, if each can have one stream; at least one.
+  unsigned jobs() const;
+  /// What the next job may take when `running` others hold `taken`: half of what is left, so that a
+  /// lone job is fast and a second one is not left with the crumbs; what the jobs after it need for
+  /// one stream each is kept back. At least job_bytes(1).
+  std::uint64_t next_share(std::uint64_t taken, unsigned running) const;
+};
+
+/// The credit that a receiver grants each job: payload that may be under way. It costs no memory
+/// here, for it is in the buffers of both kernels and on the link; a crash has it sent again.
+///
+/// 32 MiB are being read, hashed or written at the ends of 16 streams, 1 MiB at each; the link may
+/// hold twice the memory: with 64 MiB 128 MiB, the bandwidth-delay product of 10.7 Gbit/s at
+/// 100 ms. Whoever has more of both gives more --memory. tests/transfer/long_link_test.cc plays it
+/// through.
+std::uint64_t credit_for(std::uint64_t memory_bytes);
+
+}  // namespace vhdxm::transfer
