@@ -77,6 +77,14 @@ const char* sentence(Errc errc) {
       return "another program has the disk open for writing";
     case Errc::kClosed:
       return "the disk is closed";
+    case Errc::kContentWouldChange:
+      return "the repair would change what the disk holds";
+    case Errc::kBadBackup:
+      return "not the backup of a repair, or a damaged one";
+    case Errc::kBackupMismatch:
+      return "the backup does not fit the file: it is another's, or the file was written since";
+    case Errc::kNotMendable:
+      return "cannot be mended without guessing";
   }
   return "unknown error";
 }

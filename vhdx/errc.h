@@ -46,6 +46,10 @@ enum class Errc {
   kChainTooDeep = 32,           ///< More parents behind each other than are allowed.
   kParentSectorSize = 33,       ///< Child and parent differ in their logical sector size.
   kReadOnly = 34,               ///< A view of a file that shows a replayed log cannot be written.
+  kContentWouldChange = 50,     ///< A repair was tried, and what the disk shows would be different.
+  kBadBackup = 51,              ///< Not the backup of a repair, or a damaged one.
+  kBackupMismatch = 52,         ///< The backup of another file, or the file was written since.
+  kNotMendable = 53,            ///< Nothing that a repair may do brings the file into order.
 
   kInUse = 100,   ///< Another program has the disk open for writing.
   kClosed = 101,  ///< The disk was closed, or is being closed.

@@ -31,12 +31,13 @@ Result<ReplayedFile> replay_in_memory(std::shared_ptr<File> file, const Header& 
   return ReplayedFile{std::move(replayed.overlay), header, replayed.entry_count};
 }
 
-Result<ReplayedFile> replay_on_file(std::shared_ptr<File> file, const Header& header) {
+Result<ReplayedFile> replay_on_file(std::shared_ptr<File> file, const Header& header,
+                                    const Guid& file_write_guid) {
   if (header.log_guid.is_zero()) return ReplayedFile{std::move(file), header, 0};
   VHDXM_TRY(const Replayed replayed, lay_over(file, header));
   // Headers first (2.2.2.1), still with the LogGuid: until all is applied, the log is what counts.
   Header changed = header;
-  changed.file_write_guid = Guid::random();
+  changed.file_write_guid = file_write_guid;
   VHDXM_TRY(changed, update_headers(*file, changed));
   VHDXM_TRY_VOID(replayed.overlay->apply_to(*file));
   VHDXM_TRY_VOID(file->sync());

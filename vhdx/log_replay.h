@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "base/file.h"
+#include "base/guid.h"
 #include "vhdx/header.h"
 
 namespace vhdxm::vhdx {
@@ -26,6 +27,8 @@ Result<ReplayedFile> replay_in_memory(std::shared_ptr<File> file, const Header& 
 /// headers, then the updates, then LogGuid zero in both headers, with a flush after each. A crash
 /// anywhere leaves a file that replays to the same content. DataWriteGuid stays: the content as its
 /// user sees it does not change. What is wrong with the log is found before anything is written.
-Result<ReplayedFile> replay_on_file(std::shared_ptr<File> file, const Header& header);
+/// `file_write_guid`: the new one, for a caller that has to know it beforehand.
+Result<ReplayedFile> replay_on_file(std::shared_ptr<File> file, const Header& header,
+                                    const Guid& file_write_guid = Guid::random());
 
 }  // namespace vhdxm::vhdx

@@ -12,7 +12,7 @@
 
 #include "base/check.h"
 #include "base/little_endian.h"
-#include "tests/support/vhdx_builder.h"
+#include "tests/support/damaged_image.h"
 #include "vhdx/check.h"
 #include "vhdx/layer.h"
 
@@ -21,46 +21,6 @@ namespace {
 using namespace vhdxm;
 using namespace vhdxm::vhdx;
 using test::VhdxBuilder;
-
-constexpr Guid kLogGuid = guid_literal("10910910-9109-1091-0910-910910910910");
-
-VhdxBuilder make_image(std::uint8_t kind) {
-  VhdxBuilder::Options options;
-  options.leave_allocated = kind % 4 == 1;
-  if (kind % 4 == 2) {
-    options.locator = {{"parent_linkage", test::braced(kLogGuid)},
-                       {"parent_linkage2", test::braced(Guid{})},
-                       {"absolute_win32_path", "C:\\p.vhdx"}};
-  }
-  if (kind % 4 == 3) options.log_guid = kLogGuid;
-  if ((kind & 4) != 0) options.logical_sector = 4096;
-  VhdxBuilder disk(options);
-  for (const std::uint64_t block : {0U, 3U, 6U}) disk.add_block(block, 1);
-  if (kind % 4 == 2) {
-    disk.add_bitmap(0);
-    disk.set_bits(4 * kMiB / options.logical_sector, 4 * kMiB / options.logical_sector + 3);
-    disk.add_block(4, 2, 7);
-  }
-  if (kind % 4 == 3) {
-    disk.add_log_entry(0, {.sequence_number = 5,
-                           .flushed_file_offset = disk.size(),
-                           .last_file_offset = disk.size() + kMiB,
-                           .descriptors = {{.file_offset = VhdxBuilder::kBatAt,
-                                            .sector = disk.get(VhdxBuilder::kBatAt, 4096)}}});
-  }
-  return disk;
-}
-
-constexpr std::array<std::uint64_t, 10> kPlaces = {0,
-                                                   VhdxBuilder::kHeaderAt[0],
-                                                   VhdxBuilder::kHeaderAt[1],
-                                                   VhdxBuilder::kRegionTableAt[0],
-                                                   VhdxBuilder::kRegionTableAt[1],
-                                                   VhdxBuilder::kLogAt,
-                                                   VhdxBuilder::kMetadataAt,
-                                                   VhdxBuilder::kMetadataAt + 65536,
-                                                   VhdxBuilder::kBatAt,
-                                                   4 * kMiB};
 
 void use(const std::shared_ptr<MemoryFile>& file) {
   auto layer = Layer::open(file, Layer::Replay::kInMemory);
@@ -80,18 +40,7 @@ void use(const std::shared_ptr<MemoryFile>& file) {
 
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 1 || size > 1024) return 0;
-  std::span<const std::byte> input = std::as_bytes(std::span(data, size));
-  VhdxBuilder disk = make_image(data[0]);
-  for (input = input.subspan(1); input.size() >= 4; input = input.subspan(4)) {
-    const std::uint64_t place = kPlaces[std::to_integer<unsigned>(input[0]) % kPlaces.size()];
-    disk.put8(place + load_raw<Le16>(input.data() + 1), std::to_integer<std::uint8_t>(input[3]));
-  }
-  if ((data[0] & 0x80) == 0) {
-    for (const int i : {0, 1}) {
-      disk.seal_header(i);
-      disk.seal_region_table(i);
-    }
-  }
+  VhdxBuilder disk = test::byte_patched_image(std::as_bytes(std::span(data, size)));
   const std::uint64_t bytes = disk.size();
   const std::vector<std::byte> before = disk.get(0, 5 * kMiB);
   const auto report = check(disk.file());

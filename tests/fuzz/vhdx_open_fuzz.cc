@@ -17,7 +17,7 @@
 
 #include "base/check.h"
 #include "base/little_endian.h"
-#include "tests/support/vhdx_builder.h"
+#include "tests/support/damaged_image.h"
 #include "vhdx/errc.h"
 #include "vhdx/image.h"
 
@@ -26,144 +26,6 @@ namespace {
 using namespace vhdxm;
 using namespace vhdxm::vhdx;
 using test::VhdxBuilder;
-
-constexpr Guid kParentIdentity = guid_literal("ba5e0000-0000-0000-0000-000000000001");
-constexpr Guid kLogGuid = guid_literal("10910910-9109-1091-0910-910910910910");
-
-enum Kind : std::uint8_t {
-  kDynamic,
-  kFixed,
-  kChild,
-  kDirty,
-  kSectors4K,
-  kLarge,
-  kDirtyChild,
-  kKinds
-};
-enum Flag : std::uint8_t { kKeepChecksums = 1 };
-
-VhdxBuilder parent_image() {
-  VhdxBuilder disk({.name = "parent", .data_write_guid = kParentIdentity});
-  for (std::uint64_t block = 0; block < 8; block += 2) {
-    const std::uint64_t at = disk.allocate(kMiB);
-    disk.fill(at, 8192, 0xbb);
-    disk.set_block(block, at | 6);
-  }
-  return disk;
-}
-
-VhdxBuilder make_image(Kind kind) {
-  VhdxBuilder::Options options{.name = "disk"};
-  const bool is_child = kind == kChild || kind == kDirtyChild;
-  const bool is_dirty = kind == kDirty || kind == kDirtyChild;
-  options.leave_allocated = kind == kFixed;
-  if (is_dirty) options.log_guid = kLogGuid;
-  if (kind == kSectors4K) options.logical_sector = 4096;
-  if (kind == kLarge) {
-    options.virtual_size = 10 * kGiB;
-    options.block_bytes = 32 << 20;
-  }
-  if (is_child) {
-    options.locator = {{"parent_linkage", test::braced(kParentIdentity)},
-                       {"parent_linkage2", test::braced(Guid{})},
-                       {"relative_path", ".\\parent.vhdx"}};
-  }
-  VhdxBuilder disk(options);
-  const auto add = [&](std::uint64_t block, std::uint64_t state) {
-    const std::uint64_t at = disk.allocate(options.block_bytes);
-    disk.fill(at, 8192, 0xcc);
-    disk.set_block(block, at | state);
-  };
-  add(0, 6);
-  disk.set_block(1, 2);
-  disk.set_block(2, 3);
-  add(3, 6);
-  if (is_child) {
-    disk.fill(disk.add_bitmap(0) + 4 * 256, 3, 0xa5);
-    add(4, 7);
-  }
-  if (is_dirty) {
-    const std::vector<std::byte> bat = disk.get(VhdxBuilder::kBatAt, 4096);
-    const std::vector<std::byte> metadata = disk.get(VhdxBuilder::kMetadataAt, 4096);
-    disk.fill(VhdxBuilder::kBatAt, 64, 0xee);
-    const auto tail = static_cast<std::uint32_t>(disk.add_log_entry(
-        0,
-        {.sequence_number = 5, .descriptors = {{.file_offset = VhdxBuilder::kBatAt, .fill = 4}}}));
-    const std::uint64_t next = disk.add_log_entry(
-        tail, {.sequence_number = 6,
-               .tail = tail,
-               .flushed_file_offset = disk.size(),
-               .descriptors = {{.file_offset = VhdxBuilder::kBatAt, .sector = bat},
-                               {.file_offset = VhdxBuilder::kBatAt + 8192, .zero_length = 8192}}});
-    disk.add_log_entry(
-        next, {.sequence_number = 7,
-               .tail = tail,
-               .flushed_file_offset = disk.size(),
-               .last_file_offset = disk.size() + kMiB,
-               .descriptors = {{.file_offset = VhdxBuilder::kMetadataAt, .sector = metadata}}});
-  }
-  return disk;
-}
-
-/// Where patches go: one structure each, so that an offset's mutations stay in it.
-struct Place {
-  std::uint64_t begin;
-  std::uint64_t length;
-};
-constexpr std::array<Place, 11> kPlaces = {{
-    {VhdxBuilder::kHeaderAt[0], 128},
-    {VhdxBuilder::kHeaderAt[1], 128},
-    {VhdxBuilder::kRegionTableAt[0], 256},
-    {VhdxBuilder::kRegionTableAt[1], 256},
-    {VhdxBuilder::kLogAt, 64 << 10},
-    {VhdxBuilder::kMetadataAt, 512},
-    {VhdxBuilder::kMetadataAt + (64 << 10), 1024},
-    {VhdxBuilder::kBatAt, 128},
-    {VhdxBuilder::kBatAt, 64 << 10},
-    {4 * kMiB, 2 * kMiB},
-    {0, 16},
-}};
-constexpr std::uint8_t kFileSizePlace = kPlaces.size();
-
-void patch(VhdxBuilder& disk, std::span<const std::byte> input) {
-  while (input.size() >= 6) {
-    const auto place =
-        static_cast<std::uint8_t>(std::to_integer<unsigned>(input[0]) % (kPlaces.size() + 1));
-    const std::size_t wanted = std::to_integer<unsigned>(input[1]) % 64 + 1;
-    const std::uint64_t offset = load_raw<Le32>(input.data() + 1) >> 8;
-    input = input.subspan(5);
-    const std::span<const std::byte> bytes = input.first(std::min(wanted, input.size()));
-    input = input.subspan(bytes.size());
-    if (place == kFileSizePlace) {
-      disk.resize(offset * 4096);  // at most 64 GiB
-    } else {
-      disk.put(kPlaces[place].begin + offset % kPlaces[place].length, bytes);
-    }
-  }
-}
-
-void seal(VhdxBuilder& disk) {
-  for (const int i : {0, 1}) {
-    if (disk.size() >= VhdxBuilder::kHeaderAt[i] + 4096) disk.seal_header(i);
-    if (disk.size() >= VhdxBuilder::kRegionTableAt[i] + 65536) disk.seal_region_table(i);
-  }
-  constexpr std::uint64_t kSealed = 128 << 10;  // of the log; what patches reach and what follows
-  if (disk.size() < VhdxBuilder::kLogAt + kMiB) return;
-  std::size_t entries_left = 16;
-  for (std::uint64_t at = kSealed; at != 0 && entries_left != 0;) {
-    at -= 4096;
-    const std::vector<std::byte> head = disk.get(VhdxBuilder::kLogAt + at, 16);
-    const std::uint32_t length = load_raw<Le32>(head.data() + 8);
-    if (load_raw<Le32>(head.data()) != kLogEntrySignature || length < 4096 || length % 4096 != 0 ||
-        length > kMiB - at) {
-      continue;
-    }
-    --entries_left;
-    std::vector<std::byte> entry = disk.get(VhdxBuilder::kLogAt + at, length);
-    test::seal_log_entry(entry);
-    disk.put_log(at, std::span(entry).first(4096));
-  }
-}
 
 void check_refusal(const Error& error) {
   VHDXM_CHECK(std::string_view(error.code.category().name()) == "vhdx");
@@ -313,9 +175,7 @@ void check_replay_on_file(const VhdxBuilder& disk, Layer& in_memory) {
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   if (size < 2 || size > 4096) return 0;
   const std::span<const std::byte> input = std::as_bytes(std::span(data, size));
-  VhdxBuilder disk = make_image(static_cast<Kind>(data[0] % kKinds));
-  patch(disk, input.subspan(2));
-  if ((data[1] & kKeepChecksums) == 0) seal(disk);
+  VhdxBuilder disk = test::patched_image(input);
 
   auto layer = Layer::open(disk.file(), Layer::Replay::kInMemory);
   if (layer.has_error()) {
@@ -330,7 +190,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   layers.push_back(std::move(reopened).value());
   const bool has_parent = layers[0]->geometry().type == DiskType::kDifferencing;
   if (has_parent) {
-    const VhdxBuilder parent = parent_image();
+    const VhdxBuilder parent = test::parent_of_patched_image();
     layers.push_back(Layer::open(parent.file(), Layer::Replay::kInMemory).value());
   }
   const auto image = Image::from_layers(std::move(layers));
