@@ -20,7 +20,9 @@ set(VHDXM_PUBLIC_HEADERS
   vhdx/content_compare.h
   vhdx/disk_writer.h
   vhdx/image.h
-  vhdx/raw_transfer.h)
+  vhdx/raw_transfer.h
+  vhdx/repair.h
+  vhdx/repair_backup.h)
 
 set(package_dir ${CMAKE_INSTALL_LIBDIR}/cmake/VhdxMigrate)
 

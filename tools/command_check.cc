@@ -1,4 +1,5 @@
-// vhdx-migrate check: whether a file keeps the rules of the format.
+// vhdx-migrate check: whether a file keeps the rules of the format, and repairing one that does
+// not.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -8,6 +9,7 @@
 
 #include "base/posix_file.h"
 #include "tools/command_list.h"
+#include "tools/disk_repair.h"
 #include "tools/json_output.h"
 #include "tools/printable_text.h"
 #include "vhdx/check.h"
@@ -62,24 +64,54 @@ std::string counted(std::uint64_t count, const char* one, const char* many) {
 class CheckCommand final : public Command {
  public:
   CommandText text() const override {
-    return {.name = "check",
-            .summary = "say which rules of the format a disk breaks",
-            .description =
-                "Checks file identifier, headers, region tables, log, metadata, parent locator, "
-                "block allocation table and sector bitmaps, of the disk and of its parents, and "
-                "names the rule for everything it finds. Changes nothing.\n"
-                "Exit status 6 if something is corrupt; 0 if there are only warnings or notes.",
-            .examples = {{"vhdx-migrate check web01.vhdx", "the disk and its parents"},
-                         {"vhdx-migrate check web01.vhdx --json", "one object for each finding"},
-                         {"vhdx-migrate check child.avhdx --no-parents", "this file alone"}}};
+    return {
+        .name = "check",
+        .summary = "say which rules of the format a disk breaks",
+        .description =
+            "Checks file identifier, headers, region tables, log, metadata, parent locator, "
+            "block allocation table and sector bitmaps, of the disk and of its parents, and "
+            "names the rule for everything it finds. Changes nothing unless told to repair.\n"
+            "--repair mends what is safe to mend: it replays the log, writes a damaged header "
+            "or region table anew from the good one, clears what the format wants to be zero, "
+            "and makes the file as long as it has to be. What would need guessing is left "
+            "alone. The result is proved in memory before the file is touched. What is "
+            "overwritten is kept in DISK.repair-backup.\n"
+            "Exit status 6 if something is corrupt; 0 if there are only warnings or notes.",
+        .examples = {
+            {"vhdx-migrate check web01.vhdx", "the disk and its parents"},
+            {"vhdx-migrate check web01.vhdx --json", "one object for each finding"},
+            {"vhdx-migrate check child.avhdx --no-parents", "this file alone"},
+            {"vhdx-migrate check --repair web01.vhdx",
+             "mend what is safe, and keep what is overwritten"},
+            {"vhdx-migrate check --repair --undo web01.vhdx", "take that back, to the last byte"},
+            {"vhdx-migrate check --discard-backup web01.vhdx", "give the way back up"}}};
   }
 
   void add_options(OptionSet& options) override {
     options.argument("DISK", disk_, "a VHDX file");
     options.flag("--no-parents", no_parents_, "check this file alone");
+    options.flag("--repair", repair_, "mend what is safe to mend of this file, not of its parents");
+    options.flag("--undo", undo_, "with --repair: make the file what it was before the repair");
+    options.flag("--discard-backup", discard_backup_, "remove what an earlier repair kept");
   }
 
   CommandResult run(CommandContext& context) override {
+    if (undo_ && (!repair_ || discard_backup_)) {
+      return usage_failure("--undo goes with --repair, and not with --discard-backup",
+                           fmt::format("vhdx-migrate check --repair --undo {}", shell_word(disk_)));
+    }
+    if (undo_) return undo(context.console);
+    if (repair_ || discard_backup_) {
+      if (auto repaired = repair(context.console); repaired.has_error()) return repaired;
+    }
+    CommandResult checked = check_chain(context);
+    if (!not_mended_) return checked;
+    // What the check found has been said; this is what it comes to.
+    return std::move(*not_mended_);
+  }
+
+ private:
+  CommandResult check_chain(CommandContext& context) {
     VHDXM_COMMAND_TRY_VOID(check_file(context.console, disk_));
     std::optional<CommandFailure> chain_failure;
     if (!no_parents_) chain_failure = check_parents(context);
@@ -90,7 +122,71 @@ class CheckCommand final : public Command {
     return corrupt ? ExitCode::kData : ExitCode::kDone;
   }
 
- private:
+  CommandResult undo(Console& console) const {
+    auto disk = DiskRepair::open(disk_);
+    if (disk.has_error()) return disk.error();
+    CommandResult undone = disk->undo();
+    if (undone.has_error()) return undone;
+    say(console, "undo", "is what it was before the repair, and the backup was removed");
+    return undone;
+  }
+
+  /// Leaves why the file could not be mended, if it is so, in not_mended_.
+  CommandResult repair(Console& console) {
+    auto disk = DiskRepair::open(disk_);
+    if (disk.has_error()) return disk.error();
+    if (discard_backup_ && disk->has_backup()) {
+      if (auto discarded = disk->discard_backup(); discarded.has_error()) return discarded.error();
+      say(console, "discard", "has no way back any more: the backup was removed");
+    }
+    if (!repair_) return ExitCode::kDone;
+    auto plan = disk->repair();
+    if (plan.has_error()) return plan.error();
+    for (const vhdx::Mend& mend : plan->mends) show(console, mend);
+    if (plan->obstacle) {
+      not_mended_ = CommandFailure{
+          .message = fmt::format("{}: not repaired, and not changed: {}", printable(disk_),
+                                 printable(describe(*plan->obstacle))),
+          .advice = "Restore the disk from a backup or another copy.",
+          .exit = ExitCode::kData,
+          .ownership = {}};
+      return ExitCode::kDone;
+    }
+    if (plan->mends.empty()) {
+      if (!console.json()) console.print(printable(disk_) + ": nothing to mend\n");
+    } else {
+      say(console, "repair",
+          fmt::format("was repaired; what was overwritten is in {}",
+                      printable(disk->backup_path())));
+    }
+    return ExitCode::kDone;
+  }
+
+  void say(Console& console, const char* action, const std::string& what) const {
+    if (!console.json()) return console.talk(fmt::format("{} {}.", printable(disk_), what));
+    boost::json::object fields;
+    fields["command"] = "check";
+    fields["action"] = action;
+    fields["disk"] = json_text(disk_);
+    fields["backup"] = json_text(repair_backup_path(disk_));
+    console.object("done", fields);
+  }
+
+  void show(Console& console, const vhdx::Mend& mend) const {
+    if (console.json()) {
+      boost::json::object fields;
+      fields["file"] = json_text(disk_);
+      fields["rule"] = json_text(mend.rule);
+      fields["what"] = json_text(mend.what);
+      if (mend.offset != Error::kNoOffset) fields["offset"] = mend.offset;
+      console.object("mend", fields);
+      return;
+    }
+    std::string line = fmt::format("{}: mended: {}", printable(disk_), printable(mend.what));
+    if (mend.offset != Error::kNoOffset) line += fmt::format(", at byte {}", mend.offset);
+    console.print(fmt::format("{} ({})\n", line, mend.rule));
+  }
+
   Result<void> check_file(Console& console, const std::string& path) {
     if (!checked_.insert(path).second) return {};
     VHDXM_TRY(std::shared_ptr<File> file, PosixFile::open(path, {}));
@@ -173,6 +269,10 @@ class CheckCommand final : public Command {
 
   std::string disk_;
   bool no_parents_ = false;
+  bool repair_ = false;
+  bool undo_ = false;
+  bool discard_backup_ = false;
+  std::optional<CommandFailure> not_mended_;
   std::set<std::string> checked_;
   std::vector<std::string> corrupt_;
   Counts counts_;

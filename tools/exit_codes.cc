@@ -17,6 +17,8 @@ bool refused_but_sound(vhdx::Errc errc) {
     case vhdx::Errc::kParentNotFound:
     case vhdx::Errc::kChainTooDeep:
     case vhdx::Errc::kReadOnly:
+    case vhdx::Errc::kBadBackup:
+    case vhdx::Errc::kBackupMismatch:
       return true;
     default:
       return false;
