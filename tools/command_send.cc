@@ -41,7 +41,9 @@ class SendCommand final : public Command {
             {"vhdx-migrate send web01.vhdx newhost:7000 --key-file pair.key --limit 400M",
              "with a key file, at most 400 MiB a second"},
             {"vhdx-migrate send db.vhdx [2001:db8::7]:6600 --key-file pair.key --verify",
-             "and read both sides again before the disk gets its name"}}};
+             "and read both sides again before the disk gets its name"},
+            {"vhdx-migrate send child.avhdx newhost --flatten --as web01.vhdx",
+             "a chain, as one disk that needs no parents"}}};
   }
 
   void add_options(OptionSet& options) override {
@@ -49,6 +51,8 @@ class SendCommand final : public Command {
     options.argument("HOST", host_, "HOST, HOST:PORT or [ADDRESS]:PORT; port 6600 unless told");
     options.text("--key-file", "FILE", key_file_, "a copy of the receiver's key file");
     options.text("--as", "NAME", name_, "the disk's name at the destination");
+    options.flag("--flatten", flatten_,
+                 "send a differencing disk and its parents as one dynamic disk");
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
                    fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
     options.size("--limit", limit_, "at most so many bytes a second on the wire, 10M or more");
@@ -109,6 +113,7 @@ class SendCommand final : public Command {
                              .streams = streams_.value_or(0),
                              .limit_bytes_per_second = limit_.value_or(0),
                              .memory_bytes = memory_.value_or(transfer::kDefaultMemoryBytes),
+                             .flatten = flatten_,
                              .verify = verify_,
                              .plaintext_data = plaintext_data_},
                             [&](const transfer::Progress& progress) {
@@ -147,6 +152,7 @@ class SendCommand final : public Command {
   std::optional<unsigned> streams_;
   std::optional<std::uint64_t> limit_;
   std::optional<std::uint64_t> memory_;
+  bool flatten_ = false;
   bool verify_ = false;
   bool plaintext_data_ = false;
 };

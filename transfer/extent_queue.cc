@@ -42,22 +42,22 @@ ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
       credit_(std::min(credit_bytes, kCreditCeiling)),
       ledger_(hash_seed) {}
 
-void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::Layer& layer) {
+void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view) {
   std::unique_lock lock(mutex_);
   VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty());
   active_ = true;
   disk_ = disk;
-  layer_ = &layer;
+  view_ = &view;
   mapped_to_ = 0;
   ledger_ = Ledger(hash_seed_);
   finish_if_sent(lock);  // a disk of no bytes is sent already
 }
 
 Result<void> ExtentQueue::refill_locked() {
-  const std::uint64_t size = layer_->geometry().virtual_size_bytes;
+  const std::uint64_t size = view_->geometry().virtual_size_bytes;
   while (ready_.empty() && mapped_to_ < size) {
     std::vector<vhdx::Extent> extents;
-    VHDXM_TRY(mapped_to_, layer_->map(mapped_to_, size - mapped_to_, extents, kMapExtents));
+    VHDXM_TRY(mapped_to_, view_->map(mapped_to_, size - mapped_to_, extents, kMapExtents));
     for (const vhdx::Extent& extent : extents) {
       WorkItem item{.kind = frame_kind(extent.kind),
                     .virtual_offset = extent.virtual_offset,
@@ -188,7 +188,7 @@ void ExtentQueue::give_back(Batch batch) {
 void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   changed_.notify_all();
   if (!active_ || in_flight_ > 0 || handed_out_ > 0 || !ready_.empty()) return;
-  if (mapped_to_ < layer_->geometry().virtual_size_bytes) return;
+  if (mapped_to_ < view_->geometry().virtual_size_bytes) return;
   active_ = false;
   const std::uint32_t disk = disk_;
   const Ledger ledger = ledger_;

@@ -19,8 +19,8 @@
 #include "transfer/errc.h"
 #include "transfer/frame.h"
 #include "transfer/ledger.h"
+#include "vhdx/disk_view.h"
 #include "vhdx/extent.h"
-#include "vhdx/layer.h"
 
 namespace vhdxm::transfer {
 
@@ -53,8 +53,8 @@ class ExtentQueue {
   ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes, std::uint64_t hash_seed,
               std::function<void(std::uint32_t disk, const Ledger&)> on_disk_sent);
 
-  /// Makes `layer` the disk that streams pull from. Requires: the disk before it is sent.
-  void begin_disk(std::uint32_t disk, vhdx::Layer& layer);
+  /// Makes `view` the disk that streams pull from. Requires: the disk before it is sent.
+  void begin_disk(std::uint32_t disk, vhdx::DiskView& view);
 
   /// The next work, waiting at most `wait`. Errors: of reading the map.
   Result<Pull> pull(Batch& out, std::chrono::milliseconds wait);
@@ -109,7 +109,7 @@ class ExtentQueue {
   bool stopped_ = false;
   bool active_ = false;  ///< A disk is being sent.
   std::uint32_t disk_ = 0;
-  vhdx::Layer* layer_ = nullptr;
+  vhdx::DiskView* view_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
   std::deque<WorkItem> ready_;
   std::map<std::uint32_t, Stream> streams_;

@@ -91,7 +91,7 @@ void SendJob::work(Task task, Then then) {
 
 SendResult SendJob::run() {
   enter(Phase::kPlanning);
-  auto chain = SourceChain::open(options_.disk_path, options_.name);
+  auto chain = SourceChain::open(options_.disk_path, options_.name, options_.flatten);
   if (chain.has_error()) {
     settle(chain.error(), classify(chain.error()), {});
     return result();
@@ -231,7 +231,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
       [this, disk = action.disk, seed = session_->hash_seed(), watch] {
         BufferPool pool(kDefaultExtentBytes, 1);
         const Buffer buffer = pool.acquire();
-        return vhdx::layer_digest(chain_->layer(disk), seed, buffer.bytes(), watch);
+        return vhdx::layer_digest(chain_->view(disk), seed, buffer.bytes(), watch);
       },
       [this, disk = action.disk](const Hash128& digest) { session_->on_digest(disk, digest); });
 }
@@ -239,7 +239,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
 void SendJob::act(SenderSession::PreparePlan& action) {
   disk_ = action.disk;
   enter(Phase::kPlanning);
-  work([this, disk = action.disk] { return vhdx::BlockPlan::of_layer(chain_->layer(disk)); },
+  work([this, disk = action.disk] { return vhdx::BlockPlan::of_disk(chain_->view(disk)); },
        [this, disk = action.disk](const vhdx::BlockPlan& plan) {
          session_->on_plan(disk, plan.encoded());
        });
@@ -294,7 +294,7 @@ void SendJob::act(SenderSession::OpenStreams& action) {
 void SendJob::act(SenderSession::CopyDisk& action) {
   disk_ = action.disk;
   enter(Phase::kCopying);
-  queue_->begin_disk(action.disk, chain_->layer(action.disk));
+  queue_->begin_disk(action.disk, chain_->view(action.disk));
 }
 
 void SendJob::act(SenderSession::Acknowledge& action) {
@@ -326,7 +326,7 @@ void SendJob::act(SenderSession::CheckSource& action) {
 
 void SendJob::act(SenderSession::DiskDone& action) {
   const std::uint32_t disk = action.disk;
-  const vhdx::Geometry& geometry = chain_->layer(disk).geometry();
+  const vhdx::Geometry& geometry = chain_->view(disk).geometry();
   reports_.push_back(
       {.name = chain_->name(disk),
        .source_path = chain_->path(disk),
@@ -405,7 +405,7 @@ Progress SendJob::snapshot() const {
     for (std::uint32_t disk = 0; disk < chain_->size(); ++disk) {
       progress.bytes_total += chain_->payload_bytes(disk);
       progress.unallocated_bytes +=
-          chain_->layer(disk).geometry().virtual_size_bytes - chain_->payload_bytes(disk);
+          chain_->view(disk).geometry().virtual_size_bytes - chain_->payload_bytes(disk);
     }
   }
   for (const DiskReport& report : reports_) {

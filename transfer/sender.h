@@ -28,6 +28,7 @@ struct SenderOptions {
   unsigned streams = 0;                      ///< 0: the default. At most kStreamsMax.
   std::uint64_t limit_bytes_per_second = 0;  ///< Bytes on the wire; 0: none.
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  bool flatten = false;            ///< Send a chain as one dynamic disk.
   bool verify = false;             ///< Read both sides again before the disk gets its name.
   bool plaintext_data = false;     ///< The receiver must ask for it too.
   std::uint32_t extent_bytes = 0;  ///< 0: the default. A multiple of 256 KiB, at most 4 MiB.

@@ -26,13 +26,13 @@ Result<PosixFile::Stamp> stamp_of(const std::string& path) {
   return file->stamp();
 }
 
-Result<std::uint64_t> payload_of(vhdx::Layer& layer) {
-  const std::uint64_t size = layer.geometry().virtual_size_bytes;
+Result<std::uint64_t> payload_of(vhdx::DiskView& disk) {
+  const std::uint64_t size = disk.geometry().virtual_size_bytes;
   std::uint64_t bytes = 0;
   std::vector<vhdx::Extent> extents;
   for (std::uint64_t at = 0; at < size;) {
     extents.clear();
-    VHDXM_TRY(at, layer.map(at, size - at, extents));
+    VHDXM_TRY(at, disk.map(at, size - at, extents));
     for (const vhdx::Extent& extent : extents) {
       if (extent.kind == vhdx::ExtentKind::kData) bytes += extent.length;
     }
@@ -43,7 +43,7 @@ Result<std::uint64_t> payload_of(vhdx::Layer& layer) {
 }  // namespace
 
 Result<std::unique_ptr<SourceChain>> SourceChain::open(const std::string& path,
-                                                       const std::string& name) {
+                                                       const std::string& name, bool flatten) {
   if (path.ends_with(kReleasedEnding)) {
     return Error{.code = BaseErrc::kInvalidArgument,
                  .where = "this copy was released to another host, which owns the disk now",
@@ -52,37 +52,61 @@ Result<std::unique_ptr<SourceChain>> SourceChain::open(const std::string& path,
   auto chain = std::unique_ptr<SourceChain>(new SourceChain());
   VHDXM_TRY(const PosixFile::Stamp leaf_stamp, stamp_of(path));
   VHDXM_TRY(chain->image_, vhdx::Image::open(path));
+  const std::size_t layers = chain->image_->layers().size();
+  // A disk without parents is one disk already.
+  if (flatten && layers > 1) {
+    chain->flattened_ = std::make_unique<vhdx::FlattenedDisk>(*chain->image_);
+  }
+  for (std::size_t i = 0; i < layers; ++i) VHDXM_TRY_VOID(chain->add_layer(chain->layer(i)));
+  if (chain->stamps_.back() != leaf_stamp) {
+    return Error{.code = Errc::kSourceChanged, .where = "while it was opened", .subject = path};
+  }
   for (std::uint32_t disk = 0; disk < chain->size(); ++disk) {
-    vhdx::Layer& layer = chain->layer(disk);
     const bool leaf = disk + 1 == chain->size();
-    std::string own_name = std::filesystem::path(leaf ? path : layer.name()).filename().string();
+    std::string own_name =
+        std::filesystem::path(leaf ? path : chain->path(disk)).filename().string();
     if (leaf && !name.empty()) own_name = name;
-    if (!Directory::is_plain_name(own_name)) {
-      return Error{.code = BaseErrc::kInvalidArgument,
-                   .where = "not a name that a disk can have at the destination",
-                   .subject = own_name};
-    }
-    chain->names_.push_back(std::move(own_name));
-    VHDXM_TRY(const PosixFile::Stamp stamp, stamp_of(layer.name()));
-    if (leaf && stamp != leaf_stamp) {
-      return Error{.code = Errc::kSourceChanged, .where = "while it was opened", .subject = path};
-    }
-    chain->stamps_.push_back(stamp);
-    VHDXM_TRY_VOID(layer.validate_bat());
-    VHDXM_TRY(const std::uint64_t payload, payload_of(layer));
-    chain->payload_bytes_.push_back(payload);
+    VHDXM_TRY_VOID(chain->add_disk(own_name));
   }
   return chain;
 }
 
-vhdx::Layer& SourceChain::layer(std::uint32_t disk) const {
-  return *image_->layers()[image_->layers().size() - 1 - disk];
+Result<void> SourceChain::add_layer(vhdx::Layer& layer) {
+  VHDXM_TRY(const PosixFile::Stamp stamp, stamp_of(layer.name()));
+  stamps_.push_back(stamp);
+  return layer.validate_bat();
+}
+
+Result<void> SourceChain::add_disk(const std::string& name) {
+  if (!Directory::is_plain_name(name)) {
+    return Error{.code = BaseErrc::kInvalidArgument,
+                 .where = "not a name that a disk can have at the destination",
+                 .subject = name};
+  }
+  VHDXM_TRY(const std::uint64_t payload,
+            payload_of(view(static_cast<std::uint32_t>(names_.size()))));
+  names_.push_back(name);
+  payload_bytes_.push_back(payload);
+  return {};
+}
+
+vhdx::Layer& SourceChain::layer(std::size_t index) const {
+  return *image_->layers()[image_->layers().size() - 1 - index];
+}
+
+vhdx::DiskView& SourceChain::view(std::uint32_t disk) const {
+  if (flattened_) return *flattened_;
+  return layer(disk);
+}
+
+const std::string& SourceChain::path(std::uint32_t disk) const {
+  return flattened_ ? image_->layers().front()->name() : layer(disk).name();
 }
 
 std::vector<OfferDisk> SourceChain::offer() const {
   std::vector<OfferDisk> disks;
   for (std::uint32_t disk = 0; disk < size(); ++disk) {
-    const vhdx::Description& description = layer(disk).description();
+    const vhdx::Description& description = view(disk).description();
     const vhdx::Geometry& geometry = description.geometry;
     const bool fixed = geometry.type == vhdx::DiskType::kFixed;
     const std::uint64_t payload = fixed ? geometry.virtual_size_bytes : payload_bytes_[disk];
@@ -96,11 +120,18 @@ std::vector<OfferDisk> SourceChain::offer() const {
 }
 
 Result<void> SourceChain::check_unchanged(std::uint32_t disk) const {
-  VHDXM_TRY(const PosixFile::Stamp now, stamp_of(path(disk)));
-  if (now == stamps_[disk]) return {};
+  if (!flattened_) return check_layer(disk);
+  for (std::size_t i = 0; i < stamps_.size(); ++i) VHDXM_TRY_VOID(check_layer(i));
+  return {};
+}
+
+Result<void> SourceChain::check_layer(std::size_t index) const {
+  const std::string& path = layer(index).name();
+  VHDXM_TRY(const PosixFile::Stamp now, stamp_of(path));
+  if (now == stamps_[index]) return {};
   return Error{.code = Errc::kSourceChanged,
                .where = "its file was written, resized or replaced",
-               .subject = path(disk)};
+               .subject = path};
 }
 
 }  // namespace vhdxm::transfer

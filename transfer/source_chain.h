@@ -7,6 +7,7 @@
 
 #include "base/posix_file.h"
 #include "transfer/messages.h"
+#include "vhdx/flattened_disk.h"
 #include "vhdx/image.h"
 
 namespace vhdxm::transfer {
@@ -16,31 +17,39 @@ class SourceChain {
  public:
   /// Opens the disk and its parents and proves that no block of any stands in two places.
   /// `name`: of the leaf at the destination; empty: its file name.
+  /// `flatten`: a disk that has parents is shown, and sent, as one disk.
   /// Errors: those of vhdx::Image::open() and Layer::validate_bat(); BaseErrc::kInvalidArgument for
   /// a name that cannot be used; what the released mark says.
-  static Result<std::unique_ptr<SourceChain>> open(const std::string& path,
-                                                   const std::string& name);
+  static Result<std::unique_ptr<SourceChain>> open(const std::string& path, const std::string& name,
+                                                   bool flatten);
 
   /// Parents first, as they are offered.
-  std::size_t size() const { return image_->layers().size(); }
-  vhdx::Layer& layer(std::uint32_t disk) const;
+  std::size_t size() const { return flattened_ ? 1 : image_->layers().size(); }
+  vhdx::DiskView& view(std::uint32_t disk) const;
   /// With opaque items in the description, and the file's real path beside it.
   std::vector<OfferDisk> offer() const;
   const std::string& name(std::uint32_t disk) const { return names_[disk]; }
-  const std::string& path(std::uint32_t disk) const { return layer(disk).name(); }
-  /// Bytes of payload that the map of the layer says there are.
+  const std::string& path(std::uint32_t disk) const;
+  /// Bytes of payload that the map of the disk says there are.
   std::uint64_t payload_bytes(std::uint32_t disk) const { return payload_bytes_[disk]; }
 
-  /// Errors: Errc::kSourceChanged if the layer's file is not as it was when it was opened.
+  /// Errors: Errc::kSourceChanged if a file that the disk is made of is not as it was when it was
+  /// opened.
   Result<void> check_unchanged(std::uint32_t disk) const;
 
  private:
   SourceChain() = default;
 
+  Result<void> add_layer(vhdx::Layer& layer);
+  Result<void> add_disk(const std::string& name);
+  Result<void> check_layer(std::size_t index) const;
+  vhdx::Layer& layer(std::size_t index) const;
+
   std::unique_ptr<vhdx::Image> image_;
-  std::vector<std::string> names_;
-  std::vector<PosixFile::Stamp> stamps_;
-  std::vector<std::uint64_t> payload_bytes_;
+  std::unique_ptr<vhdx::FlattenedDisk> flattened_;  ///< Or each layer is a disk.
+  std::vector<PosixFile::Stamp> stamps_;            ///< Of each layer, parents first.
+  std::vector<std::string> names_;                  ///< Of each disk.
+  std::vector<std::uint64_t> payload_bytes_;        ///< Of each disk.
 };
 
 }  // namespace vhdxm::transfer

@@ -7,7 +7,7 @@
 #include <limits>
 
 #include "base/check.h"
-#include "vhdx/layer.h"
+#include "vhdx/disk_view.h"
 
 namespace vhdxm::vhdx {
 namespace {
@@ -45,14 +45,14 @@ BlockPlan::BlockPlan(const Geometry& geometry)
   }
 }
 
-Result<BlockPlan> BlockPlan::of_layer(Layer& layer) {
-  BlockPlan plan(layer.geometry());
+Result<BlockPlan> BlockPlan::of_disk(DiskView& disk) {
+  BlockPlan plan(disk.geometry());
   if (plan.geometry_.type == DiskType::kFixed) return plan;
   std::array<PayloadState, 4096> states;
   for (std::uint64_t first = 0; first < plan.block_count_; first += states.size()) {
     const auto count = std::min<std::uint64_t>(states.size(), plan.block_count_ - first);
     const auto batch = std::span(states).first(static_cast<std::size_t>(count));
-    VHDXM_TRY_VOID(layer.payload_states(first, batch));
+    VHDXM_TRY_VOID(disk.payload_states(first, batch));
     for (std::uint64_t i = 0; i < count; ++i) {
       switch (batch[static_cast<std::size_t>(i)]) {
         case PayloadState::kFullyPresent:

@@ -16,7 +16,7 @@
 
 namespace vhdxm::vhdx {
 
-class Layer;
+class DiskView;
 
 /// The numbers stand on the wire and are never changed.
 enum class BlockUse : std::uint8_t {
@@ -33,8 +33,8 @@ class BlockPlan {
   /// Requires: a valid geometry.
   explicit BlockPlan(const Geometry& geometry);
 
-  /// What `layer` holds. A fixed disk's blocks are all kFull. Reads the whole BAT.
-  static Result<BlockPlan> of_layer(Layer& layer);
+  /// What `disk` holds. A fixed disk's blocks are all kFull. Reads the whole BAT.
+  static Result<BlockPlan> of_disk(DiskView& disk);
 
   /// Requires: before seal(); kPartial in differencing disks only.
   void set(std::uint64_t block, BlockUse use);

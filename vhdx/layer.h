@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "vhdx/description.h"
+#include "vhdx/disk_view.h"
 #include "vhdx/extent.h"
 #include "vhdx/header.h"
 #include "vhdx/region_table.h"
@@ -20,7 +21,7 @@ class Bat;
 class ExtentList;
 
 /// Thread safety: map(), payload_states() and validate_bat() may be called from several threads.
-class Layer {
+class Layer final : public DiskView {
  public:
   enum class Replay {
     kInMemory,  ///< The file is not touched: replayed sectors are laid over it.
@@ -29,10 +30,9 @@ class Layer {
 
   /// Opens `file`. Errors: vhdx::Errc with the rule, field and offset; the file's own.
   static Result<std::unique_ptr<Layer>> open(std::shared_ptr<File> file, Replay replay);
-  ~Layer();
+  ~Layer() override;
 
-  const Description& description() const { return description_; }
-  const Geometry& geometry() const { return description_.geometry; }
+  const Description& description() const override { return description_; }
   const Header& header() const { return header_; }
   const RegionTable& regions() const { return regions_; }
   /// Whether the file had a log that was replayed, and how many entries.
@@ -43,15 +43,11 @@ class Layer {
   /// The BAT, for whoever judges its entries as they stand.
   Bat& bat() const { return *bat_; }
 
-  /// Maps [offset, offset + length): appends to `out`, in order, without gaps, neighbours of one
-  /// kind and place joined, at most `extents_max` extents. Returns where the mapped range ends.
-  /// Requires: offset < virtual size, multiples of the logical sector size.
-  /// Errors: BAT entries and bitmaps that break a rule, by name and offset.
+  /// As DiskView::map(): what this file holds; kParent where it is transparent.
   Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length, std::vector<Extent>& out,
-                            std::size_t extents_max = 4096);
+                            std::size_t extents_max = 4096) override;
 
-  /// The states of `out.size()` payload blocks from `first_block` on.
-  Result<void> payload_states(std::uint64_t first_block, std::span<PayloadState> out);
+  Result<void> payload_states(std::uint64_t first_block, std::span<PayloadState> out) override;
 
   /// Reads the whole BAT and proves that no two objects share a byte of the file and that every
   /// block lies inside it. Memory: one bit for each MiB of the file.

@@ -177,17 +177,17 @@ class CellScan {
 
 }  // namespace
 
-Result<Hash128> layer_digest(Layer& layer, std::uint64_t seed, std::span<std::byte> buffer,
+Result<Hash128> layer_digest(DiskView& disk, std::uint64_t seed, std::span<std::byte> buffer,
                              const WorkWatch& watch) {
   VHDXM_CHECK(!buffer.empty() && buffer.size() % kDigestCellBytes == 0);
-  const Geometry& geometry = layer.geometry();
+  const Geometry& geometry = disk.geometry();
   const std::uint64_t size_bytes = geometry.virtual_size_bytes;
   DigestSum sum(seed);
   CellScan scan(geometry, sum, buffer);
   std::vector<Extent> extents;
   for (std::uint64_t offset = 0; offset < size_bytes;) {
     extents.clear();
-    VHDXM_TRY(offset, layer.map(offset, size_bytes - offset, extents));
+    VHDXM_TRY(offset, disk.map(offset, size_bytes - offset, extents));
     for (const Extent& extent : extents) {
       VHDXM_TRY_VOID(scan.take(extent, watch));
     }

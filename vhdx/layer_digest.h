@@ -39,17 +39,18 @@
 
 #include "base/hash128.h"
 #include "base/result.h"
-#include "vhdx/layer.h"
+#include "vhdx/disk_view.h"
+#include "vhdx/format.h"
 #include "vhdx/work_watch.h"
 
 namespace vhdxm::vhdx {
 
 inline constexpr std::uint64_t kDigestCellBytes = 256 * kKiB;
 
-/// Reads all that `layer` holds. `buffer` is what is read into at a time: a multiple of
-/// kDigestCellBytes, greater than zero, aligned as the layer's file likes it.
-/// Errors: those of Layer::map() and of reading; BaseErrc::kCancelled.
-Result<Hash128> layer_digest(Layer& layer, std::uint64_t seed, std::span<std::byte> buffer,
+/// Reads all that `disk` holds, a layer or a chain shown as one disk. `buffer` is what is read into
+/// at a time: a multiple of kDigestCellBytes, greater than zero, aligned as the layer's file likes
+/// it. Errors: those of DiskView::map() and of reading; BaseErrc::kCancelled.
+Result<Hash128> layer_digest(DiskView& disk, std::uint64_t seed, std::span<std::byte> buffer,
                              const WorkWatch& watch = {});
 
 }  // namespace vhdxm::vhdx

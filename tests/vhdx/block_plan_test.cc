@@ -231,7 +231,7 @@ TEST(BlockPlan, OfLayerSaysWhatTheLayerHolds) {
   ASSERT_FALSE((*writer)->seal().has_error());
   auto layer = Layer::open(file, Layer::Replay::kInMemory);
   ASSERT_FALSE(layer.has_error()) << describe(layer.error());
-  auto found = BlockPlan::of_layer(**layer);
+  auto found = BlockPlan::of_disk(**layer);
   ASSERT_FALSE(found.has_error()) << describe(found.error());
   for (std::uint64_t block = 0; block < 40; ++block) {
     const BlockUse expected = block == 1 || block == 39 ? BlockUse::kFull
