@@ -212,6 +212,7 @@ class CheckCommand final : public Command {
           return failure_of(result.error());
         }
       }
+      check_links(context.console, **image);
       return std::nullopt;
     }
     // A file that cannot be opened is worth a look at what exactly is wrong with it.
@@ -220,6 +221,15 @@ class CheckCommand final : public Command {
       static_cast<void>(check_file(context.console, error.subject));
     }
     return failure_of(error);
+  }
+
+  void check_links(Console& console, const vhdx::Image& image) {
+    const auto& layers = image.layers();
+    for (std::size_t i = 0; i + 1 < layers.size(); ++i) {
+      const vhdx::CheckReport report = vhdx::check_link(*layers[i], *layers[i + 1]);
+      counts_.add(report);
+      for (const Finding& finding : report.findings) show(console, layers[i]->name(), finding);
+    }
   }
 
   static void show(Console& console, const std::string& path, const Finding& finding) {

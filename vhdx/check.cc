@@ -9,6 +9,7 @@
 
 #include "base/hash128.h"
 #include "vhdx/check_bat.h"
+#include "vhdx/check_log.h"
 #include "vhdx/check_metadata.h"
 #include "vhdx/check_regions.h"
 #include "vhdx/finding_list.h"
@@ -60,6 +61,7 @@ class Check {
     }
     compare_slots(slots);
     const Header& header = slots.slots[*current].header;
+    check_fields(header, *current);
     if (const auto valid = validate_header(header, *current); valid.has_error()) {
       findings_.add_error(Severity::kCorrupt, valid.error());
       if (header.version != kFormatVersion) return {};
@@ -99,6 +101,25 @@ class Check {
                         at + sizeof(RawHeader));
     }
     return {};
+  }
+
+  /// What no reader is stopped by.
+  void check_fields(const Header& header, std::size_t slot) {
+    const std::uint64_t at = kHeaderOffsets[slot];
+    if (header.file_write_guid.is_zero() || header.data_write_guid.is_zero()) {
+      findings_.note("2.2.2", "the current header's FileWriteGuid or DataWriteGuid is zero",
+                     at + offsetof(RawHeader, file_write_guid));
+    }
+    if (header.log_guid.is_zero() && header.log_version != kLogVersion) {
+      findings_.note("2.2.2",
+                     fmt::format("LogVersion is {} instead of 0; there is no log to process",
+                                 header.log_version),
+                     at + offsetof(RawHeader, log_version));
+    }
+    if (header.log_guid.is_zero() && header.log_length == 0) {
+      findings_.note("2.2.2", "there is no room for a log: who writes the file has to make it",
+                     at + offsetof(RawHeader, log_length));
+    }
   }
 
   void compare_slots(const HeaderSlots& slots) {
@@ -167,6 +188,7 @@ class Check {
     if (header_->log_guid.is_zero()) return {};
     auto replayed = replay_in_memory(file_, *header_);
     if (replayed.has_error()) return say_or_return(replayed.error());
+    VHDXM_TRY_VOID(check_log_entries(*file_, *header_, findings_));
     findings_.note(
         "2.3.3",
         fmt::format("the log holds {} entries that are not applied yet; the rest of this "

@@ -35,4 +35,10 @@ inline constexpr std::size_t kFindingsMax = 1000;
 /// its content is in the report.
 Result<CheckReport> check(std::shared_ptr<File> file);
 
+class Layer;
+
+/// What is odd about a child and the parent that it is linked to, though readers take it. (What
+/// they refuse, Image::open() says.)
+CheckReport check_link(const Layer& child, const Layer& parent);
+
 }  // namespace vhdxm::vhdx

@@ -63,7 +63,9 @@ class BatCheck {
       VHDXM_TRY_VOID(for_each_entry([this](const Entry& entry) { return check_anchor(entry); }));
     }
     VHDXM_TRY_VOID(report_shared_places());
+    if (is_child_) VHDXM_TRY_VOID(check_bits_of_absent_blocks());
     VHDXM_TRY_VOID(check_bits_past_the_end());
+    check_full_allocation();
     report_tallies();
     return {};
   }
@@ -294,6 +296,52 @@ class BatCheck {
     return {};
   }
 
+  /// Bits say nothing while a block is NOT_PRESENT; left behind, they would count again when it
+  /// becomes PARTIALLY_PRESENT.
+  Result<void> check_bits_of_absent_blocks() {
+    std::vector<Le64> entries(static_cast<std::size_t>(chunk_ratio_ + 1));
+    std::vector<std::byte> bits(kSectorBitmapBlockBytes);
+    for (std::uint64_t chunk = 0; (chunk + 1) * entries.size() <= entry_count_; ++chunk) {
+      const std::uint64_t at = region_.file_offset + chunk * entries.size() * kBatEntryBytes;
+      VHDXM_TRY_VOID(read_exact_at(file_, at, std::as_writable_bytes(std::span(entries)),
+                                   "BAT, [MS-VHDX] 2.5"));
+      const std::uint64_t begin = bat_entry_offset(entries.back());
+      if (bat_entry_state(entries.back()) != 6 || begin > file_bytes_ ||
+          kSectorBitmapBlockBytes > file_bytes_ - begin) {
+        continue;
+      }
+      VHDXM_TRY_VOID(read_exact_at(file_, begin, bits, "sector bitmap block, [MS-VHDX] 2.4"));
+      for (std::uint64_t i = 0; i < chunk_ratio_; ++i) {
+        const std::uint64_t block = chunk * chunk_ratio_ + i;
+        if (block >= block_count_ || bat_entry_state(entries[static_cast<std::size_t>(i)]) != 0) {
+          continue;
+        }
+        // Of the last block, whole bytes of what is part of the disk: Windows sets bits behind it.
+        const std::uint64_t bytes_of_block =
+            std::min<std::uint64_t>(geometry_.block_bytes,
+                                    geometry_.virtual_size_bytes - block * geometry_.block_bytes) /
+            geometry_.logical_sector_bytes / 8;
+        const std::uint64_t first =
+            i * (geometry_.block_bytes / geometry_.logical_sector_bytes / 8);
+        if (!all_zero(std::span(bits).subspan(static_cast<std::size_t>(first),
+                                              static_cast<std::size_t>(bytes_of_block)))) {
+          stale_bits_.add(begin + first);
+        }
+      }
+    }
+    return {};
+  }
+
+  /// A file with LeaveBlockAllocated has room for every block (2.6.2.1).
+  void check_full_allocation() {
+    if (geometry_.type != DiskType::kFixed || block_count_ == 0) return;
+    // The last block may be cut where the disk ends.
+    if (file_bytes_ >= geometry_.virtual_size_bytes) return;
+    findings_.note("2.6.2.1",
+                   fmt::format("the file has {} bytes, too few for all {} of a fixed disk",
+                               file_bytes_, geometry_.virtual_size_bytes));
+  }
+
   /// Bits of the last chunk's bitmap that no sector of the disk has.
   Result<void> check_bits_past_the_end() {
     const std::uint64_t sectors = geometry_.virtual_size_bytes / geometry_.logical_sector_bytes;
@@ -343,6 +391,8 @@ class BatCheck {
         "blocks whose part behind the end of the disk lies beyond the end of the file (QEMU writes "
         "fixed disks so)");
     say(kNote, anchors_, "2.5.1.1", "absent blocks that keep their place in the file");
+    say(kNote, stale_bits_, "2.4",
+        "NOT_PRESENT blocks whose bits in the sector bitmap are not zero");
     if (geometry_.type == DiskType::kFixed) {
       say(kNote, absent_, "2.5.1.1", "blocks of a fixed disk that have no place in the file");
     }
@@ -368,6 +418,7 @@ class BatCheck {
   Tally past_the_end_;
   Tally cut_;
   Tally anchors_;
+  Tally stale_bits_;
   Tally absent_;
 };
 

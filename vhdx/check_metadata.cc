@@ -161,6 +161,9 @@ class MetadataCheck {
     if ((flags & ~kAll) != 0 || entry.reserved != 0) {
       findings_.warning("2.6.1.2", name + " has reserved bits set", flags_at);
     }
+    if (entry.item_id.is_zero()) {
+      findings_.note("2.6.1.2", "an item's ItemId is zero, which identifies nothing", at);
+    }
     if (const KnownItem* known = known_item(entry)) {
       if ((flags & kAll) != known->flags) {
         findings_.note("2.6.2",
@@ -265,6 +268,10 @@ class MetadataCheck {
       findings_.add_error(Finding::Severity::kCorrupt, valid.error());
       return std::optional<Geometry>{};
     }
+    if (geometry.physical_sector_bytes < geometry.logical_sector_bytes) {
+      findings_.note("2.6.2.5", "physical sectors are smaller than logical ones",
+                     place(*find(kPhysicalSectorSizeItem)));
+    }
     return std::optional(geometry);
   }
 
@@ -290,6 +297,11 @@ class MetadataCheck {
       return {};
     }
     const std::uint64_t at = place(*entry);
+    if (load_raw<RawParentLocatorHeader>(bytes->data()).reserved != 0) {
+      findings_.warning("2.6.2.6.1", "the reserved field of the parent locator is not zero",
+                        at + offsetof(RawParentLocatorHeader, reserved));
+    }
+    check_locator_paths(*parsed, at);
     const auto linkage = parsed->linkage();
     if (!linkage || linkage->is_zero()) {
       findings_.corrupt("2.6.2.6.3", "the parent locator has no parent_linkage that is a GUID", at);
@@ -302,12 +314,33 @@ class MetadataCheck {
       findings_.corrupt("2.6.2.6.3", "the parent locator has no path: the parent cannot be found",
                         at);
     }
-    const std::string* absolute = parsed->find(kAbsoluteWin32PathKey);
+    return {};
+  }
+
+  void check_locator_paths(const ParentLocator& locator, std::uint64_t at) {
+    const std::string* absolute = locator.find(kAbsoluteWin32PathKey);
     if (absolute != nullptr && !absolute->starts_with("\\\\?\\")) {
       findings_.note("2.6.2.6.3",
                      "absolute_win32_path does not begin with \\\\?\\ (Windows writes it so)", at);
     }
-    return {};
+    const std::string* volume = locator.find(kVolumePathKey);
+    if (volume != nullptr && !volume->empty() && !volume->starts_with("\\\\?\\Volume{")) {
+      findings_.note("2.6.2.6.3", "volume_path does not begin with \\\\?\\Volume{", at);
+    }
+    const std::string* relative = locator.find(kRelativePathKey);
+    const bool is_absolute =
+        relative != nullptr && (relative->starts_with("\\") || relative->starts_with("/") ||
+                                (relative->size() > 1 && (*relative)[1] == ':'));
+    if (is_absolute) findings_.note("2.6.2.6.3", "relative_path is not relative", at);
+    for (const auto& [key, value] : locator.entries) {
+      const bool known = key == kParentLinkageKey || key == kParentLinkage2Key ||
+                         key == kRelativePathKey || key == kVolumePathKey ||
+                         key == kAbsoluteWin32PathKey;
+      if (!known) {
+        findings_.note("2.6.2.6.3", fmt::format("the parent locator has an unknown key, {}", key),
+                       at);
+      }
+    }
   }
 
   File& file_;

@@ -144,6 +144,36 @@ const std::vector<Case>& cases() {
          return b;
        }},
 
+      {"log entry offsets", Severity::kWarning, "2.3.1.1", "no multiple of 1 MiB", B::kLogAt + 48,
+       [] {
+         B b = disk_with_log();
+         b.add_log_entry(0, {.flushed_file_offset = 4096, .last_file_offset = b.size()});
+         return b;
+       }},
+      {"log entry of odd size", Severity::kWarning, "2.3.1.1", "LastFileOffset of the log entry 1",
+       B::kLogAt + 56, [] {
+         B b = disk_with_log();
+         b.add_log_entry(0, {.flushed_file_offset = b.size(), .last_file_offset = b.size() - 512});
+         return b;
+       }},
+      {"log entry reserved", Severity::kWarning, "2.3.1.1", "reserved bytes of the log entry 1",
+       B::kLogAt + 28, [] {
+         B b = disk_with_log();
+         LogEntrySpec spec;
+         spec.log_guid = guid_literal("01020304-0000-0000-0000-000000000000");
+         std::vector<std::byte> entry = test::encode_log_entry(spec);
+         entry[28] = std::byte{1};
+         test::seal_log_entry(entry);
+         b.put_log(0, entry);
+         return b;
+       }},
+      {"zero identities", Severity::kNote, "2.2.2", "DataWriteGuid is zero", B::kHeaderAt[1] + 16,
+       dynamic([](B& b) { b.put_header_guid(B::kHeaderDataWriteGuid, Guid{}); })},
+      {"log version of no log", Severity::kNote, "2.2.2", "LogVersion is 7", B::kHeaderAt[1] + 64,
+       dynamic([](B& b) { b.put_header16(B::kHeaderLogVersion, 7); })},
+      {"no log at all", Severity::kNote, "2.2.2", "no room for a log", B::kHeaderAt[1] + 68,
+       dynamic([](B& b) { b.put_header32(B::kHeaderLogLength, 0); })},
+
       {"one region table broken", Severity::kWarning, "2.2.3.1", "region table 1 has the checksum",
        B::kRegionTableAt[0] + 4,
        dynamic([](B& b) { b.put8(B::kRegionTableAt[0] + 4, 1); })},
@@ -339,6 +369,44 @@ const std::vector<Case>& cases() {
          b.write_metadata();
        })},
 
+      {"locator reserved", Severity::kWarning, "2.6.2.6.1", "reserved field of the parent locator",
+       kAnywhere, child([](B& b) {
+         b.items[B::kLocator].content[16] = std::byte{1};
+         b.write_metadata();
+       })},
+      {"paths of the wrong kinds", Severity::kNote, "2.6.2.6.3", "volume_path does not begin",
+       kAnywhere, child([](B& b) {
+         b.items[B::kLocator].content =
+             test::encode_locator({{"parent_linkage", test::braced(Guid::random())},
+                                   {"relative_path", "C:\\p.vhdx"},
+                                   {"volume_path", "\\\\?\\c:\\p.vhdx"}});
+         b.write_metadata();
+       })},
+      {"relative path that is none", Severity::kNote, "2.6.2.6.3", "is not relative", kAnywhere,
+       child([](B& b) {
+         b.items[B::kLocator].content =
+             test::encode_locator({{"parent_linkage", test::braced(Guid::random())},
+                                   {"relative_path", "\\\\server\\p.vhdx"}});
+         b.write_metadata();
+       })},
+      {"unknown key of a locator", Severity::kNote, "2.6.2.6.3", "unknown key, Relative_Path",
+       kAnywhere, child([](B& b) {
+         b.items[B::kLocator].content =
+             test::encode_locator({{"parent_linkage", test::braced(Guid::random())},
+                                   {"relative_path", "p"},
+                                   {"Relative_Path", "q"}});
+         b.write_metadata();
+       })},
+      {"item without an identity", Severity::kNote, "2.6.1.2", "ItemId is zero",
+       B::item_entry_at(5), dynamic([](B& b) {
+         b.items.push_back({.id = Guid{}, .flags = 1, .content = {std::byte{1}}});
+         b.write_metadata();
+       })},
+      {"physical sectors smaller than logical ones", Severity::kNote, "2.6.2.5", "smaller",
+       kAnywhere, [] {
+         return B({.logical_sector = 4096, .physical_sector = 512});
+       }},
+
       {"BAT too small", Severity::kCorrupt, "2.5", "room for", kBat, dynamic([](B& b) {
          b.items[B::kDiskSize].content[5] = std::byte{1};  // 1 TiB
          b.write_metadata();
@@ -412,6 +480,15 @@ const std::vector<Case>& cases() {
          b.set_bits(6144, 6145);
          b.fill(bitmap + 2048, 2048, 0xff);
        })},
+      {"bits of an absent block", Severity::kNote, "2.4", "bits in the sector bitmap are not zero: 1",
+       kAnywhere, child([](B& b) {
+         b.add_block(3, 1, 7);
+         b.add_bitmap(0);
+         b.set_bits(6144, 6145);
+         b.set_bits(2 * 2048 + 17, 2 * 2048 + 18);
+       })},
+      {"fixed disk that is too short", Severity::kNote, "2.6.2.1", "too few for all 8388608",
+       Error::kNoOffset, [] { return fixed_disk(); }},
       {"entry past the last block", Severity::kNote, "2.5", "past the last block", kBat + 8 * 8,
        child([](B& b) { b.set_entry(8, 5 * kMiB | 6); })},
   };
@@ -441,6 +518,43 @@ TEST(Check, SaysWhichRuleIsBrokenAndWhere) {
     if (std::string(broken.rule) != "2.6.2.6.3") {
       EXPECT_EQ(usable, !report.corrupt()) << text_of(report);
     }
+  }
+}
+
+TEST(Check, SaysWhatIsOddAboutALink) {
+  const auto open = [](const VhdxBuilder& disk) {
+    return Layer::open(disk.file(), Layer::Replay::kInMemory).value();
+  };
+  const auto child_layer = [&](VhdxBuilder::Options options, const char* key) {
+    options.locator = {
+        {"parent_linkage", test::braced(guid_literal("99999999-0000-0000-0000-000000000001"))},
+        {"relative_path", "p"}};
+    if (key != nullptr) {
+      options.locator->insert(options.locator->begin(),
+                              {key, test::braced(VhdxBuilder::Options{}.data_write_guid)});
+    } else {
+      (*options.locator)[0].second = test::braced(VhdxBuilder::Options{}.data_write_guid);
+    }
+    return open(VhdxBuilder(options));
+  };
+  const VhdxBuilder parent_disk;
+  const auto parent = open(parent_disk);
+  EXPECT_TRUE(check_link(*child_layer({}, nullptr), *parent).findings.empty());
+  struct Oddity {
+    std::unique_ptr<Layer> child;
+    const char* text;
+  };
+  std::vector<Oddity> oddities;
+  oddities.push_back({child_layer({}, "parent_linkage2"), "a merge was not finished"});
+  oddities.push_back({child_layer({.virtual_size = 9 * kMiB}, nullptr), "reads as zero"});
+  oddities.push_back({child_layer({.virtual_size = 4 * kMiB}, nullptr), "does not show"});
+  oddities.push_back({child_layer({.physical_sector = 512}, nullptr), "physical sectors"});
+  oddities.push_back({child_layer({.disk_id = Guid::random()}, nullptr), "Virtual Disk ID"});
+  for (const Oddity& oddity : oddities) {
+    const CheckReport report = check_link(*oddity.child, *parent);
+    ASSERT_EQ(report.findings.size(), 1U) << oddity.text << "\n" << text_of(report);
+    EXPECT_EQ(report.findings[0].severity, Severity::kNote);
+    EXPECT_NE(report.findings[0].what.find(oddity.text), std::string::npos);
   }
 }
 
