@@ -2,14 +2,20 @@
 // to overflow, to overlap, or to ask for more than there is. All checksums are good.
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
 #include <limits>
+#include <optional>
+#include <string>
 
 #include "tests/support/expect_error.h"
+#include "tests/support/temp_folder.h"
 #include "tests/support/vhdx_builder.h"
 #include "vhdx/bat.h"
 #include "vhdx/errc.h"
 #include "vhdx/image.h"
 #include "vhdx/layer.h"
+#include "vhdx/repair.h"
 
 namespace vhdxm::vhdx {
 namespace {
@@ -27,8 +33,17 @@ constexpr Guid kLogGuid = guid_literal("10910910-9109-1091-0910-910910910910");
 constexpr Guid kForeign = guid_literal("12345678-1234-1234-1234-123456789abc");
 constexpr std::uint64_t kMax = std::numeric_limits<std::uint64_t>::max();
 
+/// Check and repair look at the same image, and must come to an end too: what a reader refuses is
+/// corrupt, and no repair is found for it that does not hold.
 Result<std::unique_ptr<Layer>> open(const VhdxBuilder& disk) {
-  return Layer::open(disk.file(), Layer::Replay::kInMemory);
+  auto layer = Layer::open(disk.file(), Layer::Replay::kInMemory);
+  const auto plan = plan_repair(disk.file());
+  EXPECT_TRUE(succeeded(plan));
+  if (plan.has_value() && layer.has_error()) {
+    EXPECT_TRUE(plan->before.corrupt());
+    EXPECT_TRUE(plan->obstacle) << "a repair for an image that cannot be read";
+  }
+  return layer;
 }
 
 /// Opens and maps everything that can be mapped in one go.
@@ -181,8 +196,76 @@ TEST(HostileInput, LocatorsWith65535Keys) {
   EXPECT_TRUE(failed_with(open(with_locator(item)), Errc::kBadParentLocator, "KeyValueCount"));
 }
 
-// Cycles, a disk that is its own parent, `..` and symbolic links: tests/vhdx/image_test.cc and
-// tests/vhdx/parent_resolver_test.cc.
+/// Disks in a folder, each linked to the parent it names. More about parents, good and bad, is in
+/// tests/vhdx/image_test.cc and tests/vhdx/parent_resolver_test.cc.
+class HostileParents : public testing::Test {
+ protected:
+  static Guid identity(int number) {
+    Guid guid = kForeign;
+    guid.bytes[15] = static_cast<std::uint8_t>(number);
+    return guid;
+  }
+  void write(const std::string& path, int own, std::optional<int> parent,
+             const std::string& relative_path) {
+    VhdxBuilder::Options options{.data_write_guid = identity(own)};
+    if (parent) {
+      options.locator = {{"parent_linkage", braced(identity(*parent))},
+                         {"relative_path", relative_path}};
+    }
+    const VhdxBuilder disk(options);
+    const Bytes bytes = disk.get(0, disk.size());
+    std::ofstream out(folder_ / path, std::ios::binary);
+    for (const std::byte byte : bytes) out.put(std::to_integer<char>(byte));
+  }
+
+  test::TempFolder folder_;
+};
+
+TEST_F(HostileParents, ADiskThatIsItsOwnParent) {
+  write("a.vhdx", 1, 1, "a.vhdx");
+  EXPECT_TRUE(failed_with(Image::open(folder_ / "a.vhdx"), Errc::kParentCycle));
+}
+
+TEST_F(HostileParents, DisksThatAreEachOthersParents) {
+  write("a.vhdx", 1, 2, "b.vhdx");
+  write("b.vhdx", 2, 3, "c.vhdx");
+  write("c.vhdx", 3, 1, "a.vhdx");
+  EXPECT_TRUE(failed_with(Image::open(folder_ / "a.vhdx"), Errc::kParentCycle));
+}
+
+TEST_F(HostileParents, PathsThatClimbInsideAreNotFollowed) {
+  std::filesystem::create_directories(folder_ / "deep/er");
+  write("secret.vhdx", 2, std::nullopt, "");
+  for (const char* path : {"x\\..\\..\\..\\secret.vhdx", "er\\..\\..\\secret.vhdx"}) {
+    write("deep/a.vhdx", 1, 2, path);
+    EXPECT_TRUE(failed_with(Image::open(folder_ / "deep/a.vhdx"), Errc::kParentNotFound)) << path;
+  }
+}
+
+TEST_F(HostileParents, AParentIsTakenByWhatItIsNotByItsName) {
+  std::filesystem::create_directories(folder_ / "deep");
+  write("secret.vhdx", 7, std::nullopt, "");
+  write("deep/a.vhdx", 1, 2, "..\\secret.vhdx");
+  EXPECT_TRUE(failed_with(Image::open(folder_ / "deep/a.vhdx"), Errc::kParentMismatch));
+}
+
+TEST_F(HostileParents, SymbolicLinksDoNotHideACycleNorLeadToDevices) {
+  write("a.vhdx", 1, 1, "link.vhdx");
+  std::filesystem::create_symlink("a.vhdx", folder_ / "link.vhdx");
+  EXPECT_TRUE(failed_with(Image::open(folder_ / "a.vhdx"), Errc::kParentCycle));
+  write("b.vhdx", 1, 2, "device.vhdx");
+  std::filesystem::create_symlink("/dev/zero", folder_ / "device.vhdx");
+  EXPECT_TRUE(failed_with(Image::open(folder_ / "b.vhdx"), Errc::kParentNotFound, "regular"));
+}
+
+TEST_F(HostileParents, ChainsWithoutEnd) {
+  for (int i = 0; i < 6; ++i) {
+    write(std::to_string(i) + ".vhdx", i, i + 1, std::to_string(i + 1) + ".vhdx");
+  }
+  write("6.vhdx", 6, std::nullopt, "");
+  EXPECT_TRUE(succeeded(Image::open(folder_ / "0.vhdx")));
+  EXPECT_TRUE(failed_with(Image::open(folder_ / "0.vhdx", {.depth_max = 6}), Errc::kChainTooDeep));
+}
 
 TEST(HostileInput, TheLastSequenceNumberOfAHeader) {
   VhdxBuilder disk({.log_guid = kLogGuid});

@@ -13,6 +13,7 @@
 #include "tests/support/program.h"
 #include "tests/support/random_seed.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/vhdi_mount.h"
 #include "vhdx/bulk_writer.h"
 #include "vhdx/check.h"
 #include "vhdx/content_compare.h"
@@ -233,42 +234,13 @@ TEST_F(Libvhdi, UnderstandsEveryTypeAndSectorSize) {
   }
 }
 
-/// Mounts NAME with vhdimount for as long as it lives.
-class Mounted {
- public:
-  Mounted(const std::string& image, const std::string& folder) : folder_(folder) {
-    std::filesystem::create_directory(folder_);
-    mounted_ = run_program({"vhdimount", image, folder_}).status == 0 &&
-               std::filesystem::exists(folder_ + "/vhdi1");
-  }
-  ~Mounted() {
-    if (mounted_) run_program({"umount", folder_});
-  }
-  Mounted(const Mounted&) = delete;
-  Mounted& operator=(const Mounted&) = delete;
-
-  bool mounted() const { return mounted_; }
-  /// The disk's content; the leaf of a chain is the last of them.
-  std::string last() const {
-    std::string path;
-    for (int i = 1; std::filesystem::exists(fmt::format("{}/vhdi{}", folder_, i)); ++i) {
-      path = fmt::format("{}/vhdi{}", folder_, i);
-    }
-    return path;
-  }
-
- private:
-  const std::string folder_;
-  bool mounted_ = false;
-};
-
 TEST_F(Libvhdi, ReadsWhatWeRead) {
   for (const std::uint32_t sector : {512U, 4096U}) {
     for (const DiskType type : {DiskType::kFixed, DiskType::kDynamic}) {
       const std::string name = fmt::format("{}-{}.vhdx", to_string(type), sector);
       SCOPED_TRACE(name);
       write_disk(name, type, sector, 7 * kMiB + 3 * std::uint64_t{sector});
-      const Mounted mount(folder_ / name, folder_ / (name + ".mount"));
+      const test::VhdiMount mount(folder_ / name, folder_ / (name + ".mount"));
       if (!mount.mounted()) GTEST_SKIP() << "vhdimount cannot mount here";
       expect_same(name, std::filesystem::relative(mount.last(), folder_.path()).string());
     }
@@ -302,7 +274,7 @@ TEST_F(Libvhdi, ReadsAChainAsWeReadIt) {
   ASSERT_TRUE(succeeded(writer));
   child.write_to(**writer, random_);
   ASSERT_TRUE(succeeded((*writer)->seal()));
-  const Mounted mount(folder_ / "child.vhdx", folder_ / "mount");
+  const test::VhdiMount mount(folder_ / "child.vhdx", folder_ / "mount");
   if (!mount.mounted()) GTEST_SKIP() << "vhdimount cannot mount here";
   expect_same("child.vhdx", std::filesystem::relative(mount.last(), folder_.path()).string());
 }

@@ -205,6 +205,21 @@ TEST(Repair, MendsEachThingAndSaysSo) {
   }
 }
 
+TEST(Repair, OfWhatCannotBeReadLeadsToTheDiskAsItWas) {
+  // Which of two headers is current is the one thing that keeps a disk from being read and can be
+  // mended all the same: when both say the same about the content.
+  B disk = small_disk();
+  disk.put_header64(B::kHeaderSequence, 5);
+  disk.put_guid(B::kHeaderAt[0] + B::kHeaderFileWriteGuid, kOther);
+  disk.seal_header(0);
+  ASSERT_TRUE(
+      failed_with(Layer::open(disk.file(), Layer::Replay::kInMemory), Errc::kAmbiguousHeaders));
+  const auto plan = plan_repair(disk.file());
+  ASSERT_TRUE(succeeded(plan));
+  ASSERT_TRUE(succeeded(plan->apply(*disk.file())));
+  EXPECT_TRUE(same_disk(disk.file(), small_disk().file()));
+}
+
 TEST(Repair, LeavesASoundFileAlone) {
   for (const B& disk : {small_disk(), child_disk()}) {
     const auto plan = plan_repair(disk.file());
