@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <cerrno>
 #include <filesystem>
 #include <system_error>
 #include <utility>
@@ -46,14 +45,12 @@ boost::system::result<DiskRepair, CommandFailure> DiskRepair::open(const std::st
   VHDXM_COMMAND_TRY(auto folder, Directory::open(folder_path));
   VHDXM_COMMAND_TRY(std::shared_ptr<PosixFile> file,
                     folder->open_file(name, {.access = PosixFile::Access::kReadWrite}));
-  if (auto locked = file->lock_exclusive(); locked.has_error()) {
-    if (locked.error().code == boost::system::errc::operation_would_block) {
-      return in_use(disk, "another program has locked it");
-    }
-    return failure_of(locked.error());
+  VHDXM_COMMAND_TRY(const bool locked, file->lock_for_writing());
+  if (!locked) {
+    VHDXM_COMMAND_TRY(const bool is_written, file->is_written_by_qemu());
+    return in_use(disk, is_written ? "QEMU, or a program that locks as it does, writes to it"
+                                   : "another program has locked it");
   }
-  VHDXM_COMMAND_TRY(const bool by_qemu, file->is_written_by_qemu());
-  if (by_qemu) return in_use(disk, "a QEMU process has it open for writing");
   std::string backup_name = name + std::string(kBackupSuffix);
   VHDXM_COMMAND_TRY(const bool has_backup, folder->exists(backup_name));
   DiskRepair repair(disk, std::move(folder), std::move(backup_name), std::move(file));

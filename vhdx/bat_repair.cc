@@ -11,7 +11,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-constexpr std::size_t kSectorEntries = OverlayFile::kSectorBytes / kBatEntryBytes;
+constexpr std::size_t kSectorEntries = kLogSectorBytes / kBatEntryBytes;
 constexpr std::size_t kPieceSectors = 64;
 
 enum Kind : std::size_t {
@@ -147,9 +147,9 @@ class BatSurvey {
       BatMend& mend = repair_.mends[kind];
       if (mend.count++ == 0) mend.first_offset = layer_.bat().entry_offset(index);
     }
-    SectorChange change{.file_offset = layer_.bat().entry_offset(first), .content = {}};
+    LogPageUpdate change{.file_offset = layer_.bat().entry_offset(first), .bytes = {}};
     const auto bytes = std::as_bytes(entries);
-    std::copy(bytes.begin(), bytes.end(), change.content.begin());
+    std::copy(bytes.begin(), bytes.end(), change.bytes.begin());
     repair_.sectors.push_back(change);
   }
 

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "vhdx/layer.h"
-#include "vhdx/repair_log.h"
+#include "vhdx/log_writer.h"
 
 namespace vhdxm::vhdx {
 
@@ -21,9 +21,9 @@ struct BatMend {
 };
 
 struct BatRepair {
-  std::vector<SectorChange> sectors;  ///< Of the BAT, as they should be; at most kBatSectorsMax.
-  std::vector<BatMend> mends;         ///< What the sectors put right.
-  std::uint64_t blocks_end = 0;       ///< Bytes of the file: where the last block ends; 0: none.
+  std::vector<LogPageUpdate> sectors;  ///< Of the BAT, as they should be; at most kBatSectorsMax.
+  std::vector<BatMend> mends;          ///< What the sectors put right.
+  std::uint64_t blocks_end = 0;        ///< Bytes of the file: where the last block ends; 0: none.
 };
 
 /// More than this at a time is left for the next repair: 16 MiB of memory.

@@ -14,6 +14,7 @@
 #include "vhdx/layer.h"
 #include "vhdx/log_replay.h"
 #include "vhdx/region_table.h"
+#include "vhdx/repair_log.h"
 #include "vhdx/same_content.h"
 
 namespace vhdxm::vhdx {
@@ -207,11 +208,10 @@ class Repair {
     if (bat.sectors.empty()) return {};
     VHDXM_TRY(const std::uint64_t file_bytes, file_->size());
     // Without a log there is no way that the format allows; what is wrong there does no harm.
-    if (header_.log_length == 0 || header_.log_end() > file_bytes) return {};
-    const std::size_t at_once = log_entry_capacity(header_.log_length);
+    if (!has_usable_log(header_, file_bytes)) return {};
     const auto all = std::span(bat.sectors);
     for (std::size_t done = 0; done < all.size();) {
-      const auto some = all.subspan(done, std::min(at_once, all.size() - done));
+      const auto some = all.subspan(done, std::min(LogWriter::kPagesMax, all.size() - done));
       VHDXM_TRY_VOID(announce());
       VHDXM_TRY(header_, change_through_log(file_, header_, some, file_write_guid_));
       done += some.size();
