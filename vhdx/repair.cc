@@ -28,6 +28,16 @@ bool same_meaning(Header a, const Header& b) {
   return a == b;
 }
 
+/// The current slot; of two that cannot be told apart and mean the same, the first.
+Result<std::size_t> meant_slot(const HeaderSlots& slots) {
+  auto current = current_slot(slots);
+  if (current.has_error() && current.error().code == Errc::kAmbiguousHeaders &&
+      same_meaning(slots.slots[0].header, slots.slots[1].header)) {
+    return std::size_t{0};
+  }
+  return current;
+}
+
 /// Repairs a file in memory, step by step. An error of the vhdx category is an obstacle.
 class Repair {
  public:
@@ -66,18 +76,11 @@ class Repair {
 
   Result<void> settle_headers() {
     VHDXM_TRY(const HeaderSlots slots, read_header_slots(*file_));
-    auto current = current_slot(slots);
-    if (current.has_error()) {
-      const Header& first = slots.slots[0].header;
-      const bool alike = current.error().code == Errc::kAmbiguousHeaders &&
-                         same_meaning(first, slots.slots[1].header);
-      if (!alike) return current.error();
-      current = std::size_t{0};
-    }
-    header_ = slots.slots[*current].header;
-    VHDXM_TRY_VOID(validate_header(header_, *current));
+    VHDXM_TRY(const std::size_t current, meant_slot(slots));
+    header_ = slots.slots[current].header;
+    VHDXM_TRY_VOID(validate_header(header_, current));
     const std::size_t before = mends_.size();
-    VHDXM_TRY_VOID(judge_slots(slots, *current));
+    VHDXM_TRY_VOID(judge_slots(slots, current));
     if (mends_.size() == before) return {};
     const Header& first = slots.slots[0].header;
     const Header& second = slots.slots[1].header;
@@ -140,24 +143,24 @@ class Repair {
 
   Result<void> mend_region_tables() {
     std::array<std::unique_ptr<TableBytes>, 2> copies;
-    std::array<Result<RegionTable>, 2> tables = {RegionTable{}, RegionTable{}};
     for (std::size_t i = 0; i < copies.size(); ++i) {
       copies[i] = std::make_unique<TableBytes>();
       VHDXM_TRY_VOID(read_exact_at(*file_, kRegionTableOffsets[i], *copies[i],
                                    "region table, [MS-VHDX] 2.2.3"));
-      tables[i] = parse_region_table(*copies[i], kRegionTableOffsets[i]);
     }
+    const auto first = parse_region_table(*copies[0], kRegionTableOffsets[0]);
+    const auto second = parse_region_table(*copies[1], kRegionTableOffsets[1]);
     // The second copy is for a first that is torn, not for choosing between two whole ones.
-    const std::size_t used =
-        tables[0].has_error() && tables[0].error().code == Errc::kNoValidRegionTable ? 1 : 0;
-    if (tables[used].has_error()) return tables[used].error();
+    const bool first_is_torn = first.has_error() && first.error().code == Errc::kNoValidRegionTable;
+    const std::size_t used = first_is_torn ? 1 : 0;
+    if (const auto& table = first_is_torn ? second : first; table.has_error()) return table.error();
     const std::size_t other = 1 - used;
     if (*copies[0] == *copies[1]) return {};
     VHDXM_TRY_VOID(announce());
     // Not through the log: the copy that readers use stays as it is, so nothing can be torn.
     VHDXM_TRY_VOID(file_->write_at(kRegionTableOffsets[other], *copies[used]));
     VHDXM_TRY_VOID(file_->sync());
-    const bool was_valid = !tables[other].has_error();
+    const bool was_valid = !(first_is_torn ? first : second).has_error();
     say("2.2.3",
         fmt::format("region table {} {} and was copied from region table {}", other + 1,
                     was_valid ? "was another" : "was not valid", used + 1),
