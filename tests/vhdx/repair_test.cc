@@ -334,7 +334,7 @@ TEST(Repair, OfAnyDamagedImageMendsOrLeavesItAsItIs) {
   std::mt19937_64 random(seed);
   std::map<Outcome, int> outcomes;
   std::vector<std::byte> input;
-  for (int i = 0; i < 1500; ++i) {
+  for (int i = 0; i < 600; ++i) {
     input.assign(2, std::byte{0});
     input[0] = static_cast<std::byte>(random());
     if (random() % 4 == 0) input[1] = std::byte{1};
@@ -358,8 +358,8 @@ TEST(Repair, OfAnyDamagedImageMendsOrLeavesItAsItIs) {
   std::cout << outcomes[Outcome::kNothingToDo] << " images had nothing to mend, "
             << outcomes[Outcome::kMended] << " were mended, " << outcomes[Outcome::kRefused]
             << " left as they were\n";
-  EXPECT_GT(outcomes[Outcome::kMended], 50);
-  EXPECT_GT(outcomes[Outcome::kRefused], 50);
+  EXPECT_GT(outcomes[Outcome::kMended], 20);
+  EXPECT_GT(outcomes[Outcome::kRefused], 20);
 }
 
 class Backup : public testing::Test {
