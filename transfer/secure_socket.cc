@@ -125,14 +125,16 @@ template <class Buffers>
 asio::awaitable<void> SecureSocket::send(Buffers buffers) {
   // Asio waits for the socket to become writable after a write that failed: for ever.
   if (broken_) fail(asio::error::broken_pipe, "writing");
-  // Asked before every system call how much it may move.
-  const auto next = [counter = sent_bytes_, counted = std::size_t{0}](
-                        const error_code& ec, std::size_t done) mutable -> std::size_t {
+  std::size_t counted = 0;
+  // Asked before every system call how much it may move; not after the last one.
+  const auto next = [counter = sent_bytes_, &counted](const error_code& ec,
+                                                      std::size_t done) -> std::size_t {
     if (counter != nullptr) counter->fetch_add(done - counted, std::memory_order_relaxed);
     counted = done;
     return ec ? 0 : kSendBytesMax;
   };
   auto [ec, put] = co_await asio::async_write(socket_, std::move(buffers), next, kAsTuple);
+  if (sent_bytes_ != nullptr) sent_bytes_->fetch_add(put - counted, std::memory_order_relaxed);
   if (ec) fail(ec, "writing");
 }
 

@@ -402,7 +402,8 @@ void SendJob::give_up_stalled() {
   for (const auto& stream : streams_) {
     const ExtentQueue::StreamState state = queue_->stream_state(stream->number());
     const std::uint64_t sent = stream->sent_bytes();
-    Movement& last = movements_[stream->number()];
+    // A new stream has as long as any other.
+    Movement& last = movements_.try_emplace(stream->number(), Movement{.when = now}).first->second;
     const bool idle = state.in_flight == 0 || stream->held_back();
     if (idle || sent != last.sent_bytes || state.acknowledged != last.acknowledged) {
       last = {.sent_bytes = sent, .acknowledged = state.acknowledged, .when = now};

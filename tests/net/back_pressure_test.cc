@@ -3,6 +3,7 @@
 // "It sends no more" is told from the sender's own reports of progress, not from a clock here.
 #include <poll.h>
 
+#include <algorithm>
 #include <condition_variable>
 #include <mutex>
 
@@ -76,13 +77,14 @@ TEST_F(BackPressure, SenderStopsWhenItsCreditIsUsedUpAndGoesOnWithMore) {
 
   // From now on as slow as one extent at a time: never more under way than the credit.
   std::uint64_t granted = kCredit;
+  std::uint64_t owed = kCredit;
   while (raw_bytes < 16 * kMiB) {
-    if (payload < kData) {
-      receiver.control.send(
-          Written{.streams = {{.stream = 0, .frames = frames}}, .credit_bytes = kMiB});
-      granted += kMiB;
-    }
-    take();
+    const std::uint64_t credit = std::min(owed, kMiB);
+    receiver.control.send(
+        Written{.streams = {{.stream = 0, .frames = frames}}, .credit_bytes = credit});
+    granted += credit;
+    owed -= credit;
+    owed += take();
     ASSERT_LE(payload, granted);
   }
   receiver.control.send(Written{.streams = {{.stream = 0, .frames = frames}}, .credit_bytes = 0});

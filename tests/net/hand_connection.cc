@@ -150,6 +150,7 @@ std::vector<std::byte> HandConnection::receive_some() {
 }
 
 std::vector<std::byte> HandConnection::receive_exactly(std::size_t count) {
+  if (count == 0) return {};  // and keep the rest
   std::vector<std::byte> bytes = std::exchange(rest_, {});
   while (bytes.size() < count) {
     const auto more = receive_some();

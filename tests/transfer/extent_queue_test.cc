@@ -50,8 +50,8 @@ std::vector<ExtentQueue::Sent> frames_of(const ExtentQueue::Batch& batch) {
 TEST(ExtentQueue, AFullDiskIsNotCutBeforeItIsPulled) {
   const auto layer = fixed_disk(std::uint64_t{4} << 40);
   ASSERT_NE(layer, nullptr);
-  ExtentQueue queue(kMiB, 8 * kMiB, 1, [](std::uint32_t, const Ledger&) {},
-                    [](std::uint32_t, std::uint32_t) {});
+  ExtentQueue queue(
+      kMiB, 8 * kMiB, 1, [](std::uint32_t, const Ledger&) {}, [](std::uint32_t, std::uint32_t) {});
   queue.begin_disk(0, *layer);
   ExtentQueue::Batch batch;
   for (std::uint64_t i = 0; i < 8; ++i) {
@@ -77,8 +77,9 @@ TEST(ExtentQueue, EveryByteIsSentOnceWhateverStreamsAndCreditDo) {
     ASSERT_NE(layer, nullptr);
     const std::uint64_t credit = (1 + random() % 16) * kMiB;
     bool sent = false;
-    ExtentQueue queue(kMiB, credit, 1, [&](std::uint32_t, const Ledger&) { sent = true; },
-                      [](std::uint32_t, std::uint32_t) {});
+    ExtentQueue queue(
+        kMiB, credit, 1, [&](std::uint32_t, const Ledger&) { sent = true; },
+        [](std::uint32_t, std::uint32_t) {});
     queue.begin_disk(0, *layer);
 
     // Each stream's frames that the receiver has not told of yet.

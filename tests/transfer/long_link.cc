@@ -32,7 +32,9 @@ LongLink::LongLink(const Setting& setting)
     : setting_(setting),
       random_(setting.seed),
       layer_(full_disk()),
-      queue_(kExtentBytes, setting.credit, 1, [](std::uint32_t, const Ledger&) {}),
+      queue_(
+          kExtentBytes, setting.credit, 1, [](std::uint32_t, const Ledger&) {},
+          [](std::uint32_t, std::uint32_t) {}),
       streams_(setting.streams) {
   queue_.begin_disk(0, *layer_);
 }
