@@ -51,8 +51,8 @@ class Images(support.DiskTest):
                 if name != "ntfs-differential.vhdx":  # QEMU opens no differencing disks
                     support.tool("qemu-img", "check", "-q", arrived)
                 self.assertLessEqual(arrived.stat().st_size, source.stat().st_size)
-                for one in self.arrivals.iterdir():
-                    one.unlink()
+                for arrived_name in self.names():
+                    (self.arrivals / arrived_name).unlink()
 
     def test_qemu_reads_the_moved_images_as_we_read_the_sources(self):
         for name, (digest, size) in self.expected.items():

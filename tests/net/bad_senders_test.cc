@@ -12,6 +12,7 @@ namespace vhdxm::transfer {
 namespace {
 
 using namespace std::chrono_literals;
+using test::disks_in;
 using test::Names;
 using test::names_in;
 using test::write_data_disk;
@@ -50,7 +51,7 @@ class BadSender : public NetTest {
     const ReceiverEvent event = receiver_.wait_for(Type::kJobFailed, ++failed_);
     ASSERT_TRUE(event.failure.has_value());
     EXPECT_TRUE(failed_as(*event.failure, failure_class, text));
-    EXPECT_EQ(names_in(target_), Names{});
+    EXPECT_EQ(disks_in(target_), Names{});
   }
 
   RunningReceiver receiver_;
@@ -397,7 +398,7 @@ TEST_F(BadSender, TokenIsOfItsOwnJob) {
   one.control.close();
   two.control.close();
   receiver_.wait_for(Type::kJobFailed, 2);
-  EXPECT_EQ(names_in(target_), Names{});
+  EXPECT_EQ(disks_in(target_), Names{});
 }
 
 TEST_F(BadSender, DiesAfterEveryStep) {

@@ -17,6 +17,7 @@ namespace vhdxm::transfer {
 namespace {
 
 using namespace std::chrono_literals;
+using test::disks_in;
 using test::expect_same_layer;
 using test::Names;
 using test::names_in;
@@ -70,7 +71,7 @@ class BrokenStream : public NetTest {
     const ReceiverEvent event = receiver_.wait_for(Type::kJobFailed, ++failed_);
     ASSERT_TRUE(event.failure.has_value());
     EXPECT_TRUE(failed_as(*event.failure, failure_class, text));
-    EXPECT_EQ(names_in(target_), Names{});
+    EXPECT_EQ(disks_in(target_), Names{});
   }
 
   static TcpProxy::RuleFunction up(std::size_t connection, ProxyFault fault) {
@@ -184,7 +185,7 @@ TEST_F(BrokenControl, DamageEndsTheJob) {
   const ReceiverEvent event = receiver_.wait_for(Type::kJobFailed);
   ASSERT_TRUE(event.failure.has_value());
   EXPECT_EQ(event.failure->error.code, make_error_code(Errc::kChecksum));
-  EXPECT_EQ(names_in(target_), Names{});
+  EXPECT_EQ(disks_in(target_), Names{});
 }
 
 class PlainStream : public BrokenStream {

@@ -10,6 +10,7 @@
 namespace vhdxm::transfer {
 namespace {
 
+using test::disks_in;
 using test::expect_same_content;
 using test::expect_same_layer;
 using test::ModelDisk;
@@ -156,7 +157,7 @@ TEST_F(ChainMoves, ParentThatArrivedBeforeTheBreakStays) {
       });
   EXPECT_TRUE(failed_as(sender->run(), FailureClass::kCancelled));
   receiver_.wait_for(ReceiverEvent::Type::kJobFailed);
-  EXPECT_EQ(names_in(target_), Names{"base.vhdx"});
+  EXPECT_EQ(disks_in(target_), Names{"base.vhdx"});
   const SendResult again = send(sender_options(child, receiver_.port()));
   ASSERT_TRUE(succeeded(again));
   EXPECT_EQ(again->disks.at(0).outcome, Outcome::kIdentical);

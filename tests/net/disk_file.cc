@@ -102,6 +102,16 @@ std::vector<std::string> names_in(const TempFolder& folder) {
   return names;
 }
 
+std::vector<std::string> disks_in(const TempFolder& folder) {
+  std::vector<std::string> names = names_in(folder);
+  std::erase_if(names, [&](const std::string& name) {
+    if (!name.ends_with(".partial")) return false;
+    EXPECT_TRUE(open_layer(folder / name).has_error()) << name << " can be taken for a disk";
+    return true;
+  });
+  return names;
+}
+
 void expect_same_layer(const std::string& first, const std::string& second) {
   const auto one = open_layer(first);
   const auto two = open_layer(second);

@@ -39,6 +39,9 @@ std::string write_child(const TempFolder& folder, const std::string& name, const
 Hash128 file_hash(const std::string& path);
 /// The names in a folder, sorted, but for that of the program's own state.
 std::vector<std::string> names_in(const TempFolder& folder);
+/// The same without partials, which a job that did not end well leaves for a later one to go on
+/// with. Adds a failure for a partial that can be taken for a disk.
+std::vector<std::string> disks_in(const TempFolder& folder);
 using Names = std::vector<std::string>;
 
 /// Adds a failure unless both files are the same disk: description and layer digest.

@@ -12,6 +12,7 @@ namespace vhdxm::transfer {
 namespace {
 
 using test::data_disk;
+using test::disks_in;
 using test::expect_same_content;
 using test::Names;
 using test::names_in;
@@ -134,7 +135,7 @@ TEST_F(Flatten, AParentThatChangesMeanwhileFailsTheJob) {
         });
     EXPECT_TRUE(failed_as(result, FailureClass::kFailed,
                           std::filesystem::path(changed).filename().string()));
-    EXPECT_EQ(names_in(target_), Names{});
+    EXPECT_EQ(disks_in(target_), Names{});
   }
 }
 

@@ -1,6 +1,8 @@
 // Peers that prove nothing. Whatever they say to a receiver, it opens no file for them and serves
 // the next sender; whatever they say to a sender, it tells its person what they are and sends
 // nothing.
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <optional>
 #include <random>
@@ -106,7 +108,8 @@ TEST_F(UnprovenSender, OtherKey) {
 }
 
 TEST_F(UnprovenSender, OtherVersionIsToldWhichOneIsSpoken) {
-  for (const std::uint16_t version : std::initializer_list<std::uint16_t>{0, 2, 0xffff}) {
+  for (const std::uint16_t version : std::initializer_list<std::uint16_t>{
+           0, kProtocolVersion - 1, kProtocolVersion + 1, 0xffff}) {
     HandConnection peer = HandConnection::connect(receiver_.port());
     Preamble preamble;
     preamble.version = version;
@@ -294,12 +297,13 @@ TEST_F(UnprovenReceiver, Refusals) {
   struct Case {
     Refusal refusal;
     FailureClass failure_class;
-    const char* text;
+    std::string text;
   };
   for (const Case& one :
-       {Case{{.reason = RefusalReason::kVersion, .version_min = 2, .version_max = 3},
+       {Case{{.reason = RefusalReason::kVersion, .version_min = 7, .version_max = 9},
              FailureClass::kIncompatible,
-             "speaks versions 2 to 3 of the protocol, this program version 1"},
+             fmt::format("speaks versions 7 to 9 of the protocol, this program version {}",
+                         kProtocolVersion)},
         Case{{.reason = RefusalReason::kKind}, FailureClass::kFailed, "kind of connection"},
         Case{{.reason = RefusalReason::kBusy}, FailureClass::kNetwork, "as many connections"}}) {
     RunningSender sender(options());

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "transfer/extent_queue.h"
+#include "vhdx/layer.h"
 
 namespace vhdxm::transfer {
 

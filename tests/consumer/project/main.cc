@@ -104,9 +104,7 @@ int main(int argc, char** argv) try {
   const auto sent = vhdx::open_content(source->path_of("disk.vhdx"), {}).value();
   const auto arrived = vhdx::open_content(destination->path_of("disk.vhdx"), {}).value();
   require(vhdx::compare_content(*sent, *arrived).value().same(), "the content is the same");
-  for (const std::string& name : destination->list().value()) {
-    require(name.find("cancelled") == std::string::npos, "nothing of the cancelled move is left");
-  }
+  require(!destination->exists("cancelled.vhdx").value(), "a cancelled move makes no disk");
   std::puts("moved, compared, cancelled");
   return 0;
 } catch (const std::exception& exception) {
