@@ -88,7 +88,8 @@ std::string write_child(const TempFolder& folder, const std::string& name, const
 Hash128 file_hash(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
   EXPECT_TRUE(file.is_open()) << path;
-  const std::vector<char> bytes{std::istreambuf_iterator<char>(file), {}};
+  std::vector<char> bytes(std::filesystem::file_size(path));
+  EXPECT_TRUE(file.read(bytes.data(), static_cast<std::streamsize>(bytes.size()))) << path;
   return hash128(std::as_bytes(std::span(bytes)), bytes.size());
 }
 
