@@ -8,6 +8,7 @@
 #include "base/memory_file.h"
 #include "transfer/extent_queue.h"
 #include "vhdx/bulk_writer.h"
+#include "vhdx/layer.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -26,7 +27,10 @@ std::unique_ptr<vhdx::Layer> full_disk() {
 }
 
 struct Source {
-  Source() : layer(full_disk()), queue(kExtentBytes, 1ull << 40, 1, [](auto, const auto&) {}) {
+  Source()
+      : layer(full_disk()),
+        queue(
+            kExtentBytes, 1ull << 40, 1, [](auto, const auto&) {}, [](auto, auto) {}) {
     queue.begin_disk(0, *layer);
   }
   std::unique_ptr<vhdx::Layer> layer;

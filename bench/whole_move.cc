@@ -12,6 +12,7 @@
 #include "base/posix_file.h"
 #include "bench/random_content.h"
 #include "vhdx/bulk_writer.h"
+#include "vhdx/layer.h"
 #include "vhdx/layer_digest.h"
 
 namespace vhdxm::bench {
