@@ -4,6 +4,8 @@
 #   tools/test.sh            sanitizers and fuzzers first, then the release build; ctest's summary of
 #                            the release build ends the output
 #   tools/test.sh --quick    the release build only
+#   tools/test.sh --nightly  as without, but for hours: ten minutes of fuzzing a target, and millions
+#                            of random operations on disks in use
 #
 # Exit 0 if everything passed; else the last line names the stage that failed.
 set -uo pipefail
@@ -14,13 +16,18 @@ source tools/packages.sh
 FUZZ_SECONDS_PER_TARGET=${VHDXM_FUZZ_SECONDS:-15}
 JOBS=$(build_jobs)
 quick=no
+nightly=no
 
 case "${1-}" in
   "") ;;
   --quick) quick=yes ;;
+  --nightly) nightly=yes ;;
   --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
   *) echo "test.sh: unknown argument $1; see tools/test.sh --help" >&2; exit 2 ;;
 esac
+if [ "$nightly" = yes ]; then
+  FUZZ_SECONDS_PER_TARGET=${VHDXM_FUZZ_SECONDS:-600}
+fi
 if [ $# -gt 1 ]; then
   echo "test.sh: one argument at most; see tools/test.sh --help" >&2
   exit 2
@@ -110,6 +117,10 @@ if [ "$quick" = no ]; then
 fi
 
 stage "release: build" build release
+if [ "$nightly" = yes ]; then
+  # Some thousands, without this.
+  export VHDXM_MODEL_OPERATIONS=${VHDXM_MODEL_OPERATIONS:-2000000}
+fi
 echo "=== release: tests"
 if ! run_tests release; then
   echo 'test.sh: stage "release: tests" failed' >&2
