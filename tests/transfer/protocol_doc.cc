@@ -1,5 +1,7 @@
 #include "tests/transfer/protocol_doc.h"
 
+#include <fmt/format.h>
+
 #include <gtest/gtest.h>
 
 #include <fstream>
@@ -54,7 +56,7 @@ std::string body_of(const std::string& header, const std::string& before) {
 }  // namespace
 
 std::vector<std::string> source_lines(const std::string& path) {
-  std::ifstream in(std::string(VHDXM_SOURCE_DIR) + "/" + path);
+  std::ifstream in(fmt::format("{}/{}", VHDXM_SOURCE_DIR, path));
   EXPECT_TRUE(in) << path;
   std::vector<std::string> lines;
   for (std::string line; std::getline(in, line);) lines.push_back(line);
