@@ -47,7 +47,8 @@ MemoryFile::Page& MemoryFile::own(std::shared_ptr<Page>& page) {
 
 Result<std::size_t> MemoryFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
   const std::shared_lock lock(mutex_);
-  if (offset >= size_bytes_) return std::size_t{0};
+  // An empty span may have no address, which memcpy() must not see.
+  if (out.empty() || offset >= size_bytes_) return std::size_t{0};
   const auto length =
       static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_bytes_ - offset));
   std::fill_n(out.begin(), length, std::byte{0});
