@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -64,6 +65,21 @@ Result<std::unique_ptr<PosixFile>> Directory::open_at(const std::string& name, i
 Result<std::unique_ptr<PosixFile>> Directory::create_file(const std::string& name,
                                                           bool direct) const {
   return open_at(name, O_RDWR | O_CREAT | O_EXCL, direct);
+}
+
+Result<std::unique_ptr<PosixFile>> Directory::create_unnamed_file(bool direct) const {
+  const int fd = ::openat(fd_, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+  if (fd < 0) {
+    // EISDIR: a kernel that takes O_TMPFILE for O_DIRECTORY.
+    if (errno == EOPNOTSUPP || errno == EISDIR) return std::unique_ptr<PosixFile>();
+    return errno_error("make a file without a name").about(path_);
+  }
+  int direct_fd = -1;
+  if (direct) {
+    const std::string link = fmt::format("/proc/self/fd/{}", fd);
+    direct_fd = ::open(link.c_str(), O_RDWR | O_DIRECT | O_CLOEXEC);
+  }
+  return std::make_unique<PosixFile>(path_of("(a file without a name)"), fd, direct_fd);
 }
 
 Result<std::unique_ptr<PosixFile>> Directory::open_file(const std::string& name,

@@ -13,12 +13,20 @@
 #include "tools/key_prompt.h"
 #include "tools/printable_text.h"
 #include "tools/send_summary.h"
+#include "compression/compressor.h"
 #include "transfer/messages.h"
 #include "transfer/sender.h"
 #include "vhdx/image.h"
 
 namespace vhdxm::tools {
 namespace {
+
+transfer::Mode mode_from(const std::string& name) {
+  for (const transfer::Mode mode : {transfer::Mode::kPlain, transfer::Mode::kCompress}) {
+    if (name == transfer::to_string(mode)) return mode;
+  }
+  return transfer::Mode::kAuto;
+}
 
 /// Below this a limit is most likely a missing unit: --limit 400 for 400M. Bytes a second.
 constexpr std::uint64_t kLimitMin = 64 * 1024;
@@ -67,8 +75,15 @@ class SendCommand final : public Command {
     options.flag("--verify", verify_, "read both sides again before the disk gets its name");
     options.flag("--plaintext-data", plaintext_data_,
                  "do not encrypt the data; the receiver must say so too");
-    options.choice("--mode", mode_, {"plain"}, "how data is sent; this version does not compress",
-                   "compression is not in this version");
+    options.choice("--mode", mode_, {"auto", "plain", "compress"},
+                   "auto compresses where the network is the bottleneck, as hard as there is "
+                   "processor time for; auto unless told");
+    options.number("--level", level_, compression::kLevelMin, compression::kLevelMax,
+                   fmt::format("of zstd, for --mode compress, not 0; {} unless told",
+                               transfer::kDefaultLevel));
+    options.number("--cpu-share", cpu_share_, 1, 100,
+                   "percent of this host's processors that compression may take; what does not "
+                   "fit goes uncompressed; 100 unless told");
   }
 
   CommandResult run(CommandContext& context) override {
@@ -95,6 +110,13 @@ class SendCommand final : public Command {
       return usage_failure(
           fmt::format("--limit: {} a second is less than 64K", format_size(*limit_)),
           "Limits are in bytes a second and take units: --limit 400M.");
+    }
+    if (level_ && mode_ != "compress") {
+      return usage_failure(fmt::format("--level: only of use with --mode compress, not {}", mode_),
+                           "Auto chooses levels itself.");
+    }
+    if (level_ == 0) {
+      return usage_failure("--level: 0 is no level", "Levels are -7 to -1 (fast) and 1 to 12.");
     }
     if (!name_.empty() && !Directory::is_plain_name(name_)) {
       return usage_failure(fmt::format("--as: '{}' is not a plain file name", name_),
@@ -126,6 +148,9 @@ class SendCommand final : public Command {
                              .streams = streams_.value_or(0),
                              .limit_bytes_per_second = limit_.value_or(0),
                              .memory_bytes = memory_.value_or(transfer::kDefaultMemoryBytes),
+                             .mode = mode_from(mode_),
+                             .level = level_.value_or(transfer::kDefaultLevel),
+                             .cpu_share_percent = cpu_share_.value_or(100),
                              .seed_from = seed_from_,
                              .flatten = flatten_,
                              .verify = verify_,
@@ -203,7 +228,9 @@ class SendCommand final : public Command {
   std::string key_file_;
   std::string name_;
   std::string seed_from_;
-  std::string mode_ = "plain";
+  std::string mode_ = "auto";
+  std::optional<int> level_;
+  std::optional<unsigned> cpu_share_;
   std::optional<unsigned> streams_;
   std::optional<std::uint64_t> limit_;
   std::optional<std::uint64_t> memory_;

@@ -66,10 +66,11 @@ void OptionSet::size(const std::string& name, std::optional<std::uint64_t>& valu
       ->envname(environment_name(name));
 }
 
-void OptionSet::number(const std::string& name, std::optional<unsigned>& value, unsigned least,
-                       unsigned most, const std::string& help) {
+template <class Number>
+void OptionSet::add_number(const std::string& name, std::optional<Number>& value, Number least,
+                           Number most, const std::string& help) {
   const auto take = [name, &value, least, most](const std::string& text) {
-    unsigned number = 0;
+    Number number = 0;
     const char* end = text.data() + text.size();
     const auto [stop, error] = std::from_chars(text.data(), end, number);
     if (error != std::errc{} || stop != end || number < least || number > most) {
@@ -81,6 +82,16 @@ void OptionSet::number(const std::string& name, std::optional<unsigned>& value, 
   app_.add_option_function<std::string>(name, take, help)
       ->option_text("N")
       ->envname(environment_name(name));
+}
+
+void OptionSet::number(const std::string& name, std::optional<unsigned>& value, unsigned least,
+                       unsigned most, const std::string& help) {
+  add_number(name, value, least, most, help);
+}
+
+void OptionSet::number(const std::string& name, std::optional<int>& value, int least, int most,
+                       const std::string& help) {
+  add_number(name, value, least, most, help);
 }
 
 void OptionSet::choice(const std::string& name, std::string& value,

@@ -35,6 +35,8 @@ class OptionSet {
   /// A whole number in [least, most].
   void number(const std::string& name, std::optional<unsigned>& value, unsigned least,
               unsigned most, const std::string& help);
+  void number(const std::string& name, std::optional<int>& value, int least, int most,
+              const std::string& help);
   /// One of `choices`. `why_not` is said of any other value, e.g. which version will have it.
   void choice(const std::string& name, std::string& value, const std::vector<std::string>& choices,
               const std::string& help, const std::string& why_not = "");
@@ -42,6 +44,10 @@ class OptionSet {
   CLI::App& app() { return app_; }
 
  private:
+  template <class Number>
+  void add_number(const std::string& name, std::optional<Number>& value, Number least, Number most,
+                  const std::string& help);
+
   CLI::App& app_;
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/size_text.h"
 #include "tools/json_output.h"
+#include "tools/mode_text.h"
 #include "tools/printable_text.h"
 
 namespace vhdxm::tools {
@@ -62,11 +63,13 @@ std::string amount(const ProgressSample& sample) {
 
 /// What did not have to be sent; empty if nothing was saved yet.
 std::string saved(const transfer::Progress& job) {
-  const std::uint64_t sum = job.unallocated_bytes + job.zero_bytes + job.same_bytes;
+  const std::uint64_t sum =
+      job.unallocated_bytes + job.zero_bytes + job.same_bytes + job.compressed_bytes;
   if (sum == 0) return "";
   std::string parts = fmt::format("unallocated {}, zero {}", format_size(job.unallocated_bytes),
                                   format_size(job.zero_bytes));
   if (job.same_bytes > 0) parts += ", already there " + format_size(job.same_bytes);
+  if (job.compressed_bytes > 0) parts += ", compressed " + format_size(job.compressed_bytes);
   return fmt::format("saved {} ({})", format_size(sum), parts);
 }
 
@@ -124,6 +127,7 @@ std::string progress_line(const ProgressSample& sample, const Pace& pace) {
   if (sample.job) {
     line += ", wire " + format_size(sample.job->wire_bytes);
     if (const std::string text = saved(*sample.job); !text.empty()) line += ", " + text;
+    if (sample.job->phase == transfer::Phase::kCopying) line += ", " + mode_text(sample.job->mode);
   }
   if (const auto rate = pace.bytes_per_second(); rate > 0) line += ", " + format_rate(rate);
   if (const auto left = pace.remaining(sample.total); left && sample.done < sample.total) {
@@ -147,6 +151,9 @@ std::string progress_bar(const ProgressSample& sample, const Pace& pace, unsigne
   }
   if (sample.job) {
     parts.push_back("wire " + format_size(sample.job->wire_bytes));
+    if (sample.job->phase == transfer::Phase::kCopying) {
+      parts.push_back(mode_text(sample.job->mode));
+    }
     if (std::string text = saved(*sample.job); !text.empty()) parts.push_back(std::move(text));
   }
   std::string tail;
@@ -181,6 +188,8 @@ boost::json::object progress_fields(const ProgressSample& sample, const Pace& pa
     fields["zero_bytes"] = job.zero_bytes;
     fields["unallocated_bytes"] = job.unallocated_bytes;
     fields["same_bytes"] = job.same_bytes;
+    fields["compressed_bytes"] = job.compressed_bytes;
+    add_mode(fields, job.mode);
     fields["resumed_bytes"] = job.resumed_bytes;
     fields["written_bytes"] = job.written_bytes;
     fields["durable_bytes"] = job.durable_bytes;

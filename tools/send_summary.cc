@@ -9,6 +9,7 @@
 
 #include "base/size_text.h"
 #include "tools/json_output.h"
+#include "tools/mode_text.h"
 #include "tools/peak_rss.h"
 #include "tools/printable_text.h"
 #include "tools/progress_sample.h"
@@ -82,10 +83,15 @@ std::string summary_text(const SendOutcome& outcome) {
   out += row(
       "saved",
       fmt::format("{}: unallocated {}, zero {}{}",
-                  format_size(totals.unallocated_bytes + totals.zero_bytes + totals.same_bytes),
+                  format_size(totals.unallocated_bytes + totals.zero_bytes + totals.same_bytes +
+                              totals.compressed_bytes),
                   format_size(totals.unallocated_bytes), format_size(totals.zero_bytes),
                   totals.same_bytes == 0 ? std::string()
-                                         : ", already there " + format_size(totals.same_bytes)));
+                                         : ", already there " + format_size(totals.same_bytes)) +
+          (totals.compressed_bytes == 0
+               ? std::string()
+               : fmt::format(", compressed {}", format_size(totals.compressed_bytes))));
+  out += row("mode", compression_text(totals.mode, report.compression));
   out += row("time", fmt::format("{:.1f} s, {}",
                                  static_cast<double>(milliseconds_of(report).count()) / 1000,
                                  format_rate(payload_rate(report))));
@@ -135,6 +141,9 @@ boost::json::object summary_json(const SendOutcome& outcome) {
   fields["unallocated_bytes"] = totals.unallocated_bytes;
   fields["zero_bytes"] = totals.zero_bytes;
   fields["same_bytes"] = totals.same_bytes;
+  fields["compressed_bytes"] = totals.compressed_bytes;
+  fields["mode"] = transfer::to_string(totals.mode.asked);
+  fields["compression"] = compression_fields(report.compression);
   fields["resumed_bytes"] = totals.resumed_bytes;
   fields["partials_replaced"] = totals.partials_replaced;
   fields["written_bytes"] = totals.written_bytes;

@@ -252,7 +252,8 @@ Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::ui
     const Sent& sent = state.in_flight.back();
     if (sent.header.kind == FrameKind::kData) {
       return_credit_locked(sent.header.raw_length);
-      again.payload_bytes += sent.header.raw_length;
+      again.wire_bytes += sent.header.wire_length;
+      again.saved_bytes += sent.header.raw_length - sent.header.wire_length;
     }
     again.read_bytes += sent.read_bytes;
     if (sent.header.kind == FrameKind::kZero) again.zero_bytes += sent.read_bytes;

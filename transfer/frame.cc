@@ -68,6 +68,16 @@ Result<void> check_data(const FrameHeader& frame, const FrameLimits& limits) {
     return broken("frame wire_length without a codec", kWireAt, frame.wire_length,
                   frame.raw_length);
   }
+  if (frame.codec != compression::Codec::kNone) {
+    if (!limits.zstd) {
+      return broken("frame codec that was not agreed on", offsetof(RawFrameHeader, codec),
+                    static_cast<std::uint64_t>(frame.codec), 0);
+    }
+    if (frame.wire_length == frame.raw_length) {
+      return broken("frame wire_length with a codec that saves nothing", kWireAt,
+                    frame.wire_length, frame.raw_length);
+    }
+  }
   return {};
 }
 

@@ -49,6 +49,7 @@ struct FrameHeader {
 struct FrameLimits {
   std::uint32_t extent_bytes_max = 0;
   std::uint32_t disk_count = 0;
+  bool zstd = false;  ///< Feature::kZstd holds.
 };
 
 using FrameHeaderBytes = std::array<std::byte, kFrameHeaderBytes>;

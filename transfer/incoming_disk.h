@@ -15,6 +15,7 @@
 #include "base/buffer_pool.h"
 #include "base/directory.h"
 #include "transfer/coverage.h"
+#include "transfer/frame_sink.h"
 #include "transfer/held_ranges.h"
 #include "transfer/job_journal.h"
 #include "transfer/ledger.h"
@@ -29,7 +30,7 @@ namespace vhdxm::transfer {
 ///
 /// Thread safety: apply() from several threads at once, hash_cells() from one other; the others
 /// from one thread, seal() and later only when no apply() is under way.
-class IncomingDisk {
+class IncomingDisk final : public FrameSink {
  public:
   /// What the file is given when it gets its name.
   struct Ownership {
@@ -45,7 +46,7 @@ class IncomingDisk {
   static Result<std::unique_ptr<IncomingDisk>> start(const Directory& folder,
                                                      const OfferDisk& offer, vhdx::BlockPlan plan,
                                                      std::uint64_t hash_seed, const JobId& job_id);
-  ~IncomingDisk();
+  ~IncomingDisk() override;
   IncomingDisk(const IncomingDisk&) = delete;
   IncomingDisk& operator=(const IncomingDisk&) = delete;
 
@@ -68,7 +69,7 @@ class IncomingDisk {
   /// for a cell that is copied. Errors are sticky: after one, every call fails. Errc::kProtocol,
   /// kChecksum, kDestinationIo and the file's.
   Result<void> apply(const FrameHeader& frame, std::span<const std::byte> payload,
-                     std::span<std::byte> scratch);
+                     std::span<std::byte> scratch) override;
 
   /// Makes all that was applied before the call durable.
   Result<void> sync();

@@ -12,6 +12,7 @@ struct JobCounters {
   std::atomic<std::uint64_t> wire_bytes{0};     ///< Frames, headers included.
   std::atomic<std::uint64_t> zero_bytes{0};     ///< Payload found to be zero.
   std::atomic<std::uint64_t> same_bytes{0};     ///< Payload that the receiver had.
+  std::atomic<std::uint64_t> saved_bytes{0};    ///< Payload that compression took off the wire.
   std::atomic<std::uint64_t> written_bytes{0};  ///< Acknowledged as written.
   std::atomic<std::uint64_t> durable_bytes{0};  ///< Acknowledged as durable.
   std::atomic<std::uint64_t> resent_bytes{0};

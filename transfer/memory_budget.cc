@@ -2,11 +2,15 @@
 
 #include <algorithm>
 
+#include "transfer/compressor_pool.h"
+
 namespace vhdxm::transfer {
 namespace {
 
 constexpr std::uint64_t kCreditAtTheEndsBytes = 32 * 1024 * 1024;
 constexpr std::uint64_t kCreditPerMemory = 2;
+// Of any job; ends the search for how many fit.
+constexpr std::uint64_t kMostStreams = 1024;
 // No link holds more than a tebibyte; keeps the product from wrapping.
 constexpr std::uint64_t kMemoryOfUse = std::uint64_t{1} << 39;
 
@@ -25,7 +29,31 @@ std::uint64_t streams_within(std::uint64_t bytes, std::uint64_t extent_bytes) {
 }
 
 std::uint64_t ReceiverBudget::job_bytes(std::uint64_t streams) const {
-  return kReceiverJobOverheadBytes + streams * (extent_bytes + kStreamOverheadBytes);
+  return kReceiverJobOverheadBytes + streams * (extent_bytes + kStreamOverheadBytes) +
+         std::min(streams, kUnpackedBuffersMax) * extent_bytes;
+}
+
+std::uint64_t ReceiverBudget::streams(std::uint64_t bytes_of_job) const {
+  std::uint64_t fit = 1;
+  while (job_bytes(fit + 1) <= bytes_of_job && fit < kMostStreams) ++fit;
+  return fit;
+}
+
+SenderBudget::Shares SenderBudget::shares() const {
+  const std::uint64_t room = less(memory_bytes, kSenderOverheadBytes);
+  Shares out;
+  std::uint64_t taken = 0;
+  if (compressors_wanted > 0) {
+    for (const int level : levels) {
+      out.level_max = level;
+      const std::uint64_t each = CompressorPool::memory_bytes(extent_bytes, level);
+      out.compressors = std::clamp<std::uint64_t>(room / 2 / each, 1, compressors_wanted);
+      taken = out.compressors * each;
+      if (out.compressors == compressors_wanted) break;
+    }
+  }
+  out.streams = std::min(streams_wanted, streams_within(less(room, taken), extent_bytes));
+  return out;
 }
 
 unsigned ReceiverBudget::jobs() const {

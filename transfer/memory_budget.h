@@ -6,13 +6,14 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 
 namespace vhdxm::transfer {
 
-/// What a stream needs beside its payload buffer. Bytes: 256 KiB of ciphertext on its way into the
+/// What a stream needs beside its payload buffer. Bytes: 160 KiB to unpack with, 256 KiB of ciphertext on its way into the
 /// TLS engine, 256 KiB (and 22 bytes for each 16 KiB) on its way out of it, 2 x 17 KiB that OpenSSL
 /// keeps of records in both directions, 64 KiB of stack that was touched, frame lists.
-inline constexpr std::uint64_t kStreamOverheadBytes = 640 * 1024;
+inline constexpr std::uint64_t kStreamOverheadBytes = 800 * 1024;
 
 /// What a sender needs beside its streams. Bytes: 1.7 MiB for 16384 frames under way without an
 /// acknowledgement (transfer/extent_queue.cc), 1 MiB to compare or verify with, 1 MiB for the
@@ -23,12 +24,37 @@ inline constexpr std::uint64_t kSenderOverheadBytes = 4 * 1024 * 1024;
 /// buffers of 64 KiB on control, the account of what arrived.
 inline constexpr std::uint64_t kReceiverJobOverheadBytes = 1536 * 1024;
 
+/// Extents of a job of a receiver that are unpacked and not written yet, at a time: what a few
+/// processors unpack, and no more however many streams there are.
+inline constexpr std::uint64_t kUnpackedBuffersMax = 4;
+
 /// What a receiver needs beside its jobs. Bytes: two workers that compare or verify with 1 MiB
 /// each, 64 connections that have not proved anything yet with 64 KiB each.
 inline constexpr std::uint64_t kReceiverOverheadBytes = 6 * 1024 * 1024;
 
 /// Streams that fit `bytes`; at least one.
 std::uint64_t streams_within(std::uint64_t bytes, std::uint64_t extent_bytes);
+
+/// How a sender divides its memory between streams and what compresses for them.
+struct SenderBudget {
+  std::uint64_t memory_bytes = 0;  ///< Of the process.
+  std::uint64_t extent_bytes = 0;
+  std::uint64_t streams_wanted = 1;
+  /// Contexts that are of use: one for each processor that may compress. 0: nothing is compressed.
+  std::uint64_t compressors_wanted = 0;
+  /// Levels that will do, the best first; the last one is taken in any case. Not empty if
+  /// compressors are wanted.
+  std::span<const int> levels = {};
+
+  struct Shares {
+    std::uint64_t streams = 1;
+    std::uint64_t compressors = 0;
+    int level_max = 0;
+  };
+  /// Half of what there is may go to compressors, of the best level that leaves each of those
+  /// wanted its room; the rest to streams. One of each there is in any case.
+  Shares shares() const;
+};
 
 /// How a receiver divides its memory. All units: bytes.
 struct ReceiverBudget {
@@ -38,6 +64,8 @@ struct ReceiverBudget {
 
   /// What a job with `streams` streams needs.
   std::uint64_t job_bytes(std::uint64_t streams) const;
+  /// Streams of a job that may hold so much; at least one.
+  std::uint64_t streams(std::uint64_t bytes_of_job) const;
   /// Jobs at a time: all that are wanted, if each can have one stream; at least one.
   unsigned jobs() const;
   /// What the next job may take when `running` others hold `taken`: half of what is left, so that a

@@ -275,6 +275,31 @@ void fields(Archive& archive, typename Archive::template Ref<HashCredit> m) {
   archive.integer(VHDXM_FIELD("HashCredit.cells"), m.cells);
 }
 
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<Load> m) {
+  archive.integer(VHDXM_FIELD("Load.elapsed_us"), m.elapsed_us);
+  archive.integer(VHDXM_FIELD("Load.streams"), m.streams);
+  archive.integer(VHDXM_FIELD("Load.stream_us"), m.stream_us);
+  archive.integer(VHDXM_FIELD("Load.waiting_us"), m.waiting_us);
+  archive.integer(VHDXM_FIELD("Load.writing_us"), m.writing_us);
+  archive.integer(VHDXM_FIELD("Load.unpacking_us"), m.unpacking_us);
+  archive.integer(VHDXM_FIELD("Load.processor_us"), m.processor_us);
+  archive.integer(VHDXM_FIELD("Load.raw_bytes"), m.raw_bytes);
+  archive.integer(VHDXM_FIELD("Load.packed_bytes"), m.packed_bytes);
+  archive.integer(VHDXM_FIELD("Load.wire_bytes"), m.wire_bytes);
+}
+
+template <class Archive>
+void fields(Archive&, typename Archive::template Ref<Measure>) {}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<MeasureReady> m) {
+  archive.integer(VHDXM_FIELD("MeasureReady.processors"), m.processors);
+  archive.integer(VHDXM_FIELD("MeasureReady.write_bytes_per_second"), m.write_bytes_per_second);
+  archive.integer(VHDXM_FIELD("MeasureReady.write_ns_per_mib"), m.write_ns_per_mib);
+  archive.integer(VHDXM_FIELD("MeasureReady.host_id"), m.host_id);
+}
+
 #undef VHDXM_FIELD
 
 }  // namespace vhdxm::transfer

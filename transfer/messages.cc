@@ -31,7 +31,7 @@ constexpr std::array<const char*, kTypeCount> kNames = {
     "StreamTokens",  "Written",     "Durable",    "StreamLost", "StreamDrained", "EndDisk",
     "DiskSealed",    "VerifyDisk",  "VerifySame", "CommitDisk", "DiskCommitted", "EndJob",
     "JobDone",       "Fail",        "Cancel",     "Heartbeat",  "Join",          "JoinReply",
-    "HeldRanges",    "CellHashes",  "HashCredit"};
+    "HeldRanges",    "CellHashes",  "HashCredit", "Load",       "Measure",       "MeasureReady"};
 
 bool may_stand(std::string_view text, TextRule rule) {
   return rule == TextRule::kAny ? is_utf8(text) : is_printable_text(text);

@@ -41,6 +41,7 @@ inline constexpr std::size_t kCellHashesMax = 16384;
 /// What a side can do or asks for; bits of a u64. Unknown bits of the other side are ignored.
 enum class Feature : std::uint64_t {
   kPlaintextData = 1,  ///< Data streams without TLS; both must ask for it.
+  kZstd = 2,           ///< Payload may be compressed: frames with Codec::kZstd.
 };
 
 /// Sender, first. `preamble` repeats what the connection began with.
@@ -57,7 +58,7 @@ struct Welcome {
   std::uint64_t features = 0;
   std::uint32_t extent_bytes_max = 0;
   std::uint16_t streams_max = 0;
-  std::uint64_t credit_bytes = 0;  ///< Payload that may be under way before the first Written.
+  std::uint64_t credit_bytes = 0;  ///< Raw payload that may be under way before the first Written.
   std::uint64_t nonce = 0;         ///< The seed of all hashes is the sum of both nonces mod 2^64.
   std::string software;
 };
@@ -226,13 +227,37 @@ struct JoinReply {
   std::uint32_t stream = 0;
 };
 
+/// Receiver, a few times a second while streams are up: what all its data streams did with their
+/// time so far, from the first on. Times are sums over the streams. Bounded by 2^64 microseconds.
+struct Load {
+  std::uint64_t elapsed_us = 0;     ///< Since the first stream joined.
+  std::uint16_t streams = 0;        ///< That are up.
+  std::uint64_t stream_us = 0;      ///< How long streams were up.
+  std::uint64_t waiting_us = 0;     ///< Of stream_us: for bytes to come.
+  std::uint64_t writing_us = 0;     ///< Of stream_us: for the destination's disk.
+  std::uint64_t unpacking_us = 0;   ///< Processor time of decompression.
+  std::uint64_t processor_us = 0;   ///< Processor time of all that the streams do.
+  std::uint64_t raw_bytes = 0;      ///< Applied.
+  std::uint64_t packed_bytes = 0;   ///< Of raw_bytes: those that came compressed.
+  std::uint64_t wire_bytes = 0;     ///< All that came from the network, of frames under way too.
+};
+/// Sender, in place of an offer: nothing is to be kept; measure with me.
+struct Measure {};
+/// Receiver: data streams may be opened, what they bring is verified and dropped. EndJob ends it.
+struct MeasureReady {
+  std::uint16_t processors = 0;             ///< That this process may use.
+  std::uint64_t write_bytes_per_second = 0;  ///< Of its disk, tried with a file that is gone again.
+  std::uint64_t write_ns_per_mib = 0;  ///< Processor time of that.
+  std::uint64_t host_id = 0;  ///< The same number on the same running host: is it the sender's own?
+};
+
 /// The order is the wire's type number, from 1; a new message goes to the end, with a new version.
 using Message =
     std::variant<Hello, Welcome, OfferDisk, OfferItem, OfferEnd, OfferReply, CompareDigest,
                  CompareSame, PlanPart, BeginDisk, DiskReady, StreamRequest, StreamTokens, Written,
                  Durable, StreamLost, StreamDrained, EndDisk, DiskSealed, VerifyDisk, VerifySame,
                  CommitDisk, DiskCommitted, EndJob, JobDone, Fail, Cancel, Heartbeat, Join,
-                 JoinReply, HeldRanges, CellHashes, HashCredit>;
+                 JoinReply, HeldRanges, CellHashes, HashCredit, Load, Measure, MeasureReady>;
 
 /// "Hello", "OfferDisk", ...; as in docs/protocol.md.
 const char* name_of(const Message& message);

@@ -24,4 +24,22 @@ const char* to_string(Phase phase) {
   return "unknown";
 }
 
+const char* to_string(Bottleneck bottleneck) {
+  switch (bottleneck) {
+    case Bottleneck::kUnknown:
+      return "unknown";
+    case Bottleneck::kLink:
+      return "link";
+    case Bottleneck::kSourceDisk:
+      return "source disk";
+    case Bottleneck::kSourceProcessor:
+      return "source processor";
+    case Bottleneck::kDestinationDisk:
+      return "destination disk";
+    case Bottleneck::kDestinationProcessor:
+      return "destination processor";
+  }
+  return "unknown";
+}
+
 }  // namespace vhdxm::transfer

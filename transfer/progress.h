@@ -4,10 +4,12 @@
 #include <chrono>
 #include <cstdint>
 #include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
 #include "base/buffer_pool.h"
+#include "transfer/mode_control.h"
 
 namespace vhdxm::transfer {
 
@@ -22,6 +24,33 @@ enum class Phase : std::uint8_t {
   kDone,
 };
 const char* to_string(Phase phase);
+
+/// What holds a job back at the moment.
+enum class Bottleneck : std::uint8_t {
+  kUnknown,  ///< Too early to tell, or nothing flows.
+  kLink,     ///< The network, or --limit.
+  kSourceDisk,
+  kSourceProcessor,
+  kDestinationDisk,
+  kDestinationProcessor,
+};
+const char* to_string(Bottleneck bottleneck);
+
+/// How payload travels, and why.
+struct ModeReport {
+  Mode asked = Mode::kAuto;
+  bool supported = true;  ///< The receiver takes compressed payload.
+  ModeMix mix;
+  Bottleneck bottleneck = Bottleneck::kUnknown;
+};
+
+/// How the payload of a whole job travelled.
+struct CompressionReport {
+  std::uint64_t packed_bytes = 0;  ///< Payload that travelled compressed; as long as it was before.
+  std::optional<int> level = {};   ///< At which most of that was compressed.
+  std::uint64_t processor_ns = 0;  ///< Of compression, at this host.
+  Bottleneck bottleneck = Bottleneck::kUnknown;  ///< For most of the time.
+};
 
 /// Units: bytes. All counters are of the whole job and never go back.
 struct Progress {
@@ -39,6 +68,8 @@ struct Progress {
   std::uint64_t resumed_bytes = 0;      ///< That partials of earlier jobs hold, as far as is known.
   std::uint64_t same_bytes = 0;         ///< Payload that the destination had: compared, not sent.
   std::uint32_t partials_replaced = 0;  ///< Disks whose partial did not fit: they start anew.
+  std::uint64_t compressed_bytes = 0;   ///< Payload that compression took off the wire.
+  ModeReport mode;                      ///< How payload travels at the moment, and why.
   std::uint64_t written_bytes = 0;      ///< Acknowledged as written.
   std::uint64_t durable_bytes = 0;      ///< Acknowledged as durable.
   std::chrono::steady_clock::duration elapsed{};
@@ -70,6 +101,7 @@ struct JobReport {
   std::uint64_t frames = 0;
   std::uint64_t streams_replaced = 0;
   std::uint64_t resent_bytes = 0;             ///< Sent again over other streams after one broke.
+  CompressionReport compression;
   std::uint64_t peak_buffer_bytes = 0;        ///< High water of the buffer pool.
   BufferPool::StageBytes buffer_stages = {};  ///< What was done with payload in that pool.
   std::uint64_t peak_credit_bytes = 0;        ///< Most payload that was ever under way.

@@ -4,12 +4,16 @@
 
 #include <algorithm>
 #include <boost/asio/as_tuple.hpp>
+#include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 #include "base/check.h"
+#include "base/processor_time.h"
 #include "base/random.h"
+#include "transfer/host_measures.h"
+#include "transfer/measure_sink.h"
 #include "transfer/memory_budget.h"
 #include "transfer/software.h"
 #include "vhdx/layer.h"
@@ -23,18 +27,21 @@ constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
 constexpr std::uint32_t kExtentBytes = 1024 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};
+// Often enough for a sender to react within a second to what it learns from two of them.
+constexpr std::chrono::milliseconds kLoadInterval{100};
 
 std::uint16_t streams_for(std::uint64_t memory_bytes) {
-  const std::uint64_t room = memory_bytes - std::min(memory_bytes, kReceiverJobOverheadBytes);
+  const ReceiverBudget budget{.memory_bytes = memory_bytes, .extent_bytes = kExtentBytes};
   return static_cast<std::uint16_t>(
-      std::min<std::uint64_t>(streams_within(room, kExtentBytes), kStreamsMaxOfJob));
+      std::min<std::uint64_t>(budget.streams(memory_bytes), kStreamsMaxOfJob));
 }
 
 ReceiverSession::Config session_config(const ReceiverOptions& options, const Preamble& preamble,
                                        std::uint64_t memory_bytes) {
   return {
       .preamble = preamble,
-      .features = options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0,
+      .features = static_cast<std::uint64_t>(Feature::kZstd) |
+                  (options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0),
       .extent_bytes_max = kExtentBytes,
       .streams_max = streams_for(memory_bytes),
       .credit_bytes = credit_for(options.memory_bytes),
@@ -72,6 +79,7 @@ ReceiveJob::ReceiveJob(Setting setting, std::uint64_t number, Preamble preamble,
       control_(std::move(control)),
       session_(session_config(setting_.options, preamble, setting_.memory_bytes)),
       settled_(setting_.context),
+      load_due_(setting_.context),
       started_(std::chrono::steady_clock::now()),
       last_progress_(started_) {}
 
@@ -111,6 +119,7 @@ asio::awaitable<void> ReceiveJob::run() {
   drain_actions();
   // The last words go out while files and threads are cleared away.
   cancelled_ = true;
+  load_due_.cancel();
   co_await clean_up();
   co_await control_->finish();
   if (failure_) {
@@ -159,7 +168,7 @@ asio::awaitable<void> ReceiveJob::clean_up() {
       self->settled_.cancel();
     });
   });
-  while (!*done || working_ > 0) {
+  while (!*done || working_ > 0 || reporting_load_) {
     settled_.expires_at(asio::steady_timer::time_point::max());
     (void)co_await settled_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
@@ -276,19 +285,64 @@ void ReceiveJob::act(ReceiverSession::HashCells& action) {
        });
 }
 
+asio::awaitable<void> ReceiveJob::report_load() {
+  const std::shared_ptr<ReceiveJob> self = shared_from_this();
+  while (!session_.over()) {
+    load_due_.expires_after(kLoadInterval);
+    (void)co_await load_due_.async_wait(asio::as_tuple(asio::use_awaitable));
+    Load load;
+    const auto now = std::chrono::steady_clock::now();
+    for (const auto& stream : streams_) stream->add_to(load, now);
+    if (load.streams > 0) session_.on_load(load);
+    drain_actions();
+  }
+  reporting_load_ = false;
+  settled_.cancel();
+}
+
+void ReceiveJob::act(ReceiverSession::PrepareMeasure&) {
+  work([this] { return measure_writing(setting_.folder, cancelled_); },
+       [](ReceiveJob& job, Result<WriteMeasure> writing) {
+         if (job.session_.over()) return;
+         if (writing.has_error()) return job.fail(writing.error(), {});
+         {
+           const std::lock_guard lock(job.disk_mutex_);
+           job.measure_ = std::make_shared<MeasureSink>(job.session_.hash_seed());
+         }
+         job.session_.on_measure_ready(
+             {.processors = static_cast<std::uint16_t>(usable_processors()),
+              .write_bytes_per_second = writing->bytes_per_second,
+              .write_ns_per_mib = writing->processor_ns_per_mib,
+              .host_id = host_id()});
+       });
+}
+
+std::shared_ptr<FrameSink> ReceiveJob::sink_of(std::uint32_t disk) {
+  const std::lock_guard lock(disk_mutex_);
+  if (measure_) return measure_;
+  return disk == disk_index_ ? disk_ : nullptr;
+}
+
 void ReceiveJob::start_streams_job() {
-  const std::size_t buffers = session_.welcome().streams_max;
-  pool_ = std::make_unique<BufferPool>(session_.welcome().extent_bytes_max, buffers);
+  const Welcome& welcome = session_.welcome();
+  const std::size_t buffers = welcome.streams_max;
+  const bool zstd = (welcome.features & static_cast<std::uint64_t>(Feature::kZstd)) != 0;
+  pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, buffers);
+  if (zstd) {
+    unpacked_pool_ = std::make_unique<BufferPool>(
+        welcome.extent_bytes_max, std::min<std::size_t>(buffers, kUnpackedBuffersMax));
+  }
   streams_job_ = std::make_unique<ReceiveStreamJob>(
       ReceiveStreamJob{.pool = *pool_,
+                       .unpacked_pool = unpacked_pool_.get(),
                        .counters = counters_,
-                       .limits = {.extent_bytes_max = session_.welcome().extent_bytes_max,
-                                  .disk_count = static_cast<std::uint32_t>(offer_.disks.size())},
-                       .disk =
-                           [this](std::uint32_t disk) {
-                             const std::lock_guard lock(disk_mutex_);
-                             return disk == disk_index_ ? disk_ : nullptr;
-                           },
+                       .limits = {.extent_bytes_max = welcome.extent_bytes_max,
+                                  .disk_count = session_.measuring()
+                                                    ? 1
+                                                    : static_cast<std::uint32_t>(
+                                                          offer_.disks.size()),
+                                  .zstd = zstd},
+                       .sink = [this](std::uint32_t disk) { return sink_of(disk); },
                        .on_applied =
                            [this] {
                              // One report for all that happens until it is made.
@@ -339,6 +393,10 @@ void ReceiveJob::join(std::uint32_t stream, SecureSocket::Parts connection) {
     return;
   }
   streams_.push_back(std::make_unique<ReceiveStream>(*streams_job_, stream, std::move(connection)));
+  if (!reporting_load_) {
+    reporting_load_ = true;
+    asio::co_spawn(setting_.context, report_load(), [](const std::exception_ptr&) {});
+  }
 }
 
 void ReceiveJob::act(ReceiverSession::DrainStream& action) {

@@ -59,17 +59,21 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   std::uint64_t number() const { return number_; }
   const JobId& id() const { return preamble_.job_id; }
   bool succeeded() const { return succeeded_; }
+  /// It measured, and brought nothing.
+  bool measured() const { return session_.measuring(); }
   const std::optional<Failure>& failure() const { return failure_; }
 
  private:
   asio::awaitable<void> converse();
   asio::awaitable<void> clean_up();
+  asio::awaitable<void> report_load();
   void drain_actions();
   void act(ReceiverSession::Send& action);
   void act(ReceiverSession::CheckOffer& action);
   void act(ReceiverSession::CompareWith& action);
   void act(ReceiverSession::StartDisk& action);
   void act(ReceiverSession::HashCells& action);
+  void act(ReceiverSession::PrepareMeasure& action);
   void act(ReceiverSession::GrantStreams& action);
   void act(ReceiverSession::DrainStream& action);
   void act(ReceiverSession::SealDisk& action);
@@ -86,6 +90,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   void post(Function function);
 
   void start_streams_job();
+  std::shared_ptr<FrameSink> sink_of(std::uint32_t disk);
   void stream_ended(std::uint32_t stream);
   void report_written();
   void sync_if_due();
@@ -103,6 +108,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
 
   CheckedOffer offer_;
   std::unique_ptr<BufferPool> pool_;
+  std::unique_ptr<BufferPool> unpacked_pool_;  ///< Null unless payload may come packed.
   std::unique_ptr<ReceiveStreamJob> streams_job_;
   std::vector<StreamGrant> grants_;  ///< Not joined yet.
   std::vector<std::unique_ptr<ReceiveStream>> streams_;
@@ -115,6 +121,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   bool syncing_ = false;
   unsigned working_ = 0;        ///< Tasks on the workers.
   asio::steady_timer settled_;  ///< Cancelled when one of them has ended.
+  asio::steady_timer load_due_;
+  bool reporting_load_ = false;
   const std::chrono::steady_clock::time_point started_;
   std::atomic<bool> cancelled_{false};
   bool succeeded_ = false;
@@ -126,6 +134,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   std::mutex disk_mutex_;
   // Protected by disk_mutex_: streams look it up for every frame.
   std::shared_ptr<IncomingDisk> disk_;
+  std::shared_ptr<FrameSink> measure_;  ///< In place of a disk.
   std::uint32_t disk_index_ = 0;
 };
 

@@ -246,7 +246,7 @@ asio::awaitable<void> Receiver::Impl::serve_control(std::unique_ptr<SecureSocket
   jobs.erase(preamble.job_id);
   if (job->succeeded()) {
     last_failure.reset();
-    if (options.once) {
+    if (options.once && !job->measured()) {
       done = true;
       begin_stop();
     }

@@ -219,8 +219,26 @@ void ReceiverSession::on_cells_hashed(std::uint32_t disk, std::uint64_t first_ce
   hash_next();
 }
 
+void ReceiverSession::handle(const Measure&) {
+  if (state_ != State::kOffer || !disks_.empty()) return unexpected("Measure: after an offer");
+  measuring_ = true;
+  state_ = State::kBusy;
+  actions_.emplace_back(PrepareMeasure{});
+}
+
+void ReceiverSession::on_measure_ready(const MeasureReady& ready) {
+  if (over()) return;
+  send(ready);
+  state_ = State::kMeasuring;
+}
+
+void ReceiverSession::on_load(const Load& load) {
+  if (!over()) send(load);
+}
+
 void ReceiverSession::handle(const StreamRequest& message) {
-  const bool begun = state_ == State::kCopying || granted_ > 0;
+  const bool begun =
+      state_ == State::kCopying || state_ == State::kMeasuring || granted_ > 0;
   if (!begun || message.count == 0) return unexpected("StreamRequest");
   if (live_streams_ + message.count > welcome_.streams_max ||
       granted_ + message.count > config_.grants_max) {
@@ -301,7 +319,8 @@ void ReceiverSession::on_committed(std::uint32_t disk) {
 }
 
 void ReceiverSession::handle(const EndJob&) {
-  if (state_ != State::kDisk || disk_ != disks_.size()) return unexpected("EndJob");
+  const bool all_there = state_ == State::kDisk && disk_ == disks_.size();
+  if (!all_there && state_ != State::kMeasuring) return unexpected("EndJob");
   send(JobDone{});
   state_ = State::kOver;
   actions_.emplace_back(Finish{});

@@ -75,12 +75,13 @@ class ReceiverSession {
   struct Commit {  ///< Answer: on_committed(), or on_error().
     std::uint32_t disk = 0;
   };
+  struct PrepareMeasure {};  ///< Answer: on_measure_ready().
   struct Finish {};
   struct Abort {
     Error error;
     std::string peer_text;  ///< What the peer said; empty if the error is ours.
   };
-  using Action = std::variant<Send, CheckOffer, CompareWith, StartDisk, HashCells, GrantStreams,
+  using Action = std::variant<Send, PrepareMeasure, CheckOffer, CompareWith, StartDisk, HashCells, GrantStreams,
                               DrainStream, SealDisk, VerifyWith, Commit, Finish, Abort>;
 
   explicit ReceiverSession(Config config);
@@ -100,7 +101,9 @@ class ReceiverSession {
   void on_disk_started(std::uint32_t disk, const StartedDisk& started);
   /// `hashes`: of at least one cell, side by side.
   void on_cells_hashed(std::uint32_t disk, std::uint64_t first_cell, std::vector<Hash128> hashes);
+  void on_measure_ready(const MeasureReady& ready);
   void on_granted(const std::vector<StreamGrant>& grants);
+  void on_load(const Load& load);
   void on_written(const std::vector<WrittenCount>& streams, std::uint64_t credit_bytes);
   void on_durable(std::uint32_t disk, std::uint64_t raw_bytes);
   void on_drained(std::uint32_t stream, std::uint64_t frames);
@@ -115,6 +118,8 @@ class ReceiverSession {
   const Welcome& welcome() const { return welcome_; }
   std::uint64_t hash_seed() const { return sender_nonce_ + config_.nonce; }
   const std::string& peer_software() const { return peer_software_; }
+  /// Nothing is to be kept of what comes.
+  bool measuring() const { return measuring_; }
   /// Disks that have been committed or found identical.
   std::uint32_t disks_done() const { return disk_; }
 
@@ -128,6 +133,7 @@ class ReceiverSession {
     kCopying,  ///< Frames come; the next step is EndDisk.
     kSealed,   ///< VerifyDisk or CommitDisk.
     kVerified,
+    kMeasuring,  ///< Frames come and are dropped; the next step is EndJob.
     kOver,
   };
 
@@ -140,6 +146,7 @@ class ReceiverSession {
   void handle(const PlanPart& message);
   void handle(const BeginDisk& message);
   void handle(const HashCredit& message);
+  void handle(const Measure& message);
   void handle(const StreamRequest& message);
   void handle(const StreamLost& message);
   void handle(const EndDisk& message);
@@ -169,6 +176,7 @@ class ReceiverSession {
   std::uint32_t disk_ = 0;
   std::optional<vhdx::BlockPlan> plan_;
   std::uint64_t plan_bytes_ = 0;
+  bool measuring_ = false;
   std::uint32_t granted_ = 0;
   unsigned live_streams_ = 0;
   std::vector<std::uint32_t> draining_;

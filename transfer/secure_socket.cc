@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -99,6 +100,16 @@ bool SecureSocket::peer_gone() {
   return got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
 }
 
+void SecureSocket::time_waits(WaitClock* writing, WaitClock* reading) {
+  writing_ = writing;
+  reading_ = reading;
+}
+
+bool SecureSocket::has_room() {
+  pollfd one{.fd = socket_.native_handle(), .events = POLLOUT, .revents = 0};
+  return ::poll(&one, 1, 0) > 0;
+}
+
 void SecureSocket::fail(const error_code& ec, const char* where) {
   if (ec != asio::error::operation_aborted) broken_ = true;
   if (watch_->expired) {
@@ -113,11 +124,15 @@ void SecureSocket::fail(const error_code& ec, const char* where) {
 }
 
 asio::awaitable<std::size_t> SecureSocket::receive(std::span<std::byte> out) {
+  error_code ignored;
+  const bool wait = reading_ != nullptr && socket_.available(ignored) == 0;
+  const Waiting waiting(wait ? reading_ : nullptr);
   auto [ec, got] =
       co_await socket_.async_read_some(asio::buffer(out.data(), out.size()),
                                        asio::bind_cancellation_slot(read_cancel_.slot(), kAsTuple));
   if (ec == asio::error::eof) co_return 0;
   if (ec) fail(ec, "reading");
+  if (received_bytes_ != nullptr) received_bytes_->fetch_add(got, std::memory_order_relaxed);
   co_return got;
 }
 
@@ -126,14 +141,22 @@ asio::awaitable<void> SecureSocket::send(Buffers buffers) {
   // Asio waits for the socket to become writable after a write that failed: for ever.
   if (broken_) fail(asio::error::broken_pipe, "writing");
   std::size_t counted = 0;
-  // Asked before every system call how much it may move; not after the last one.
-  const auto next = [counter = sent_bytes_, &counted](const error_code& ec,
-                                                      std::size_t done) -> std::size_t {
+  if (writing_ != nullptr && !has_room()) writing_->begin(std::chrono::steady_clock::now());
+  // Asked before every system call how much it may move; not after the last one. The kernel takes
+  // all it has room for: whatever is left after a call waits.
+  const auto next = [this, counter = sent_bytes_, &counted, total = asio::buffer_size(buffers)](
+                        const error_code& ec, std::size_t done) -> std::size_t {
     if (counter != nullptr) counter->fetch_add(done - counted, std::memory_order_relaxed);
+    if (writing_ != nullptr && done != counted) {
+      const auto now = std::chrono::steady_clock::now();
+      writing_->end(now);
+      if (done < total) writing_->begin(now);
+    }
     counted = done;
     return ec ? 0 : kSendBytesMax;
   };
   auto [ec, put] = co_await asio::async_write(socket_, std::move(buffers), next, kAsTuple);
+  if (writing_ != nullptr) writing_->end(std::chrono::steady_clock::now());
   if (sent_bytes_ != nullptr) sent_bytes_->fetch_add(put - counted, std::memory_order_relaxed);
   if (ec) fail(ec, "writing");
 }

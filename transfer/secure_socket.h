@@ -21,6 +21,7 @@
 #include "transfer/errc.h"
 #include "transfer/preamble.h"
 #include "transfer/tls_engine.h"
+#include "transfer/wait_clock.h"
 
 namespace vhdxm::transfer {
 
@@ -87,6 +88,11 @@ class SecureSocket {
   bool peer_gone();
   /// Adds to `counter`, which outlives this, what the kernel takes from now on. Units: bytes.
   void count_sent(std::atomic<std::uint64_t>& counter) { sent_bytes_ = &counter; }
+  /// Adds to `counter`, which outlives this, what the kernel gives from now on. Units: bytes.
+  void count_received(std::atomic<std::uint64_t>& counter) { received_bytes_ = &counter; }
+  /// Adds to `writing` how long writes wait for room in the kernel, and to `reading` how long reads
+  /// wait for bytes, from now on. Both outlive this; null: nobody wants to know.
+  void time_waits(WaitClock* writing, WaitClock* reading);
 
   /// What `bytes`, given to write() as one buffer, are on the wire: TLS adds to each record.
   std::size_t wire_bytes(std::size_t bytes) const;
@@ -112,6 +118,7 @@ class SecureSocket {
 
   asio::awaitable<void> run_handshake();
   asio::awaitable<void> flush();
+  bool has_room();
   template <class Buffers>
   asio::awaitable<void> send(Buffers buffers);
   asio::awaitable<std::size_t> receive(std::span<std::byte> out);
@@ -125,6 +132,9 @@ class SecureSocket {
   bool full_duplex_ = false;
   bool broken_ = false;  ///< An operation failed: nothing more can be said or heard.
   std::atomic<std::uint64_t>* sent_bytes_ = nullptr;
+  std::atomic<std::uint64_t>* received_bytes_ = nullptr;
+  WaitClock* writing_ = nullptr;
+  WaitClock* reading_ = nullptr;
   asio::cancellation_signal read_cancel_;
   std::shared_ptr<Watch> watch_;
 };

@@ -5,6 +5,7 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
+#include <cmath>
 #include <utility>
 
 #include "base/directory.h"
@@ -20,13 +21,31 @@ namespace {
 constexpr std::chrono::milliseconds kProgressInterval{250};
 constexpr std::uint32_t kDefaultExtentBytes = 1024 * 1024;  // docs/performance.md#extent-size
 
-std::uint16_t streams_for(const SenderOptions& options, std::uint32_t extent_bytes) {
-  const std::uint64_t wanted = options.streams == 0 ? kDefaultStreams : options.streams;
-  const std::uint64_t rest =
-      options.memory_bytes - std::min(options.memory_bytes, kSenderOverheadBytes);
-  const std::uint64_t most =
-      std::min<std::uint64_t>(kStreamsMax, streams_within(rest, extent_bytes));
-  return static_cast<std::uint16_t>(std::min(wanted, most));
+constexpr std::chrono::milliseconds kSteerInterval{50};
+
+std::uint32_t extent_of(const SenderOptions& options) {
+  return options.extent_bytes == 0 ? kDefaultExtentBytes : options.extent_bytes;
+}
+
+std::uint64_t features_of(const SenderOptions& options) {
+  std::uint64_t features = 0;
+  if (options.plaintext_data) features |= static_cast<std::uint64_t>(Feature::kPlaintextData);
+  if (options.mode != Mode::kPlain) features |= static_cast<std::uint64_t>(Feature::kZstd);
+  return features;
+}
+
+SenderBudget::Shares shares_of(const SenderOptions& options) {
+  const std::uint64_t streams = options.streams == 0 ? kDefaultStreams : options.streams;
+  SenderBudget budget{.memory_bytes = options.memory_bytes,
+                      .extent_bytes = extent_of(options),
+                      .streams_wanted = std::min<std::uint64_t>(streams, kStreamsMax)};
+  if (options.mode == Mode::kPlain) return budget.shares();
+  budget.compressors_wanted = std::min<std::uint64_t>(
+      budget.streams_wanted, static_cast<std::uint64_t>(std::ceil(processors_of(options))));
+  std::vector<int> levels(AutoMode::ladder().rbegin(), AutoMode::ladder().rend());
+  if (options.mode == Mode::kCompress) levels = {options.level};
+  budget.levels = levels;
+  return budget.shares();
 }
 
 std::string advice_for(FailureClass failure_class, const Error& error) {
@@ -64,6 +83,8 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
       on_progress_(std::move(progress)),
       started_(std::chrono::steady_clock::now()),
       peer_(endpoint_text(options.host, options.port)),
+      shares_(shares_of(options)),
+      steering_(options, shares_.level_max),
       limiter_(options.limit_bytes_per_second) {
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
 }
@@ -116,6 +137,7 @@ SendResult SendJob::run() {
   asio::co_spawn(context_, converse(), [this](const std::exception_ptr& failure) {
     ended_ = true;
     tick_.cancel();
+    steer_tick_.cancel();
     try {
       if (failure) std::rethrow_exception(failure);
     } catch (const TransferError& problem) {
@@ -125,6 +147,7 @@ SendResult SendJob::run() {
     }
   });
   asio::co_spawn(context_, report_regularly(), [](const std::exception_ptr&) {});
+  asio::co_spawn(context_, steer_regularly(), [](const std::exception_ptr&) {});
   context_.run();
   // What the worker still does is of no use any more; it looks at cancelled_.
   cancelled_ = true;
@@ -161,13 +184,11 @@ asio::awaitable<void> SendJob::connect() {
 asio::awaitable<void> SendJob::converse() {
   co_await connect();
   control_->start_writer();
-  const std::uint32_t extent =
-      options_.extent_bytes == 0 ? kDefaultExtentBytes : options_.extent_bytes;
   session_ = std::make_unique<SenderSession>(SenderSession::Config{
       .preamble = preamble_,
-      .features = options_.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0,
-      .extent_bytes_max = extent,
-      .streams_wanted = streams_for(options_, extent),
+      .features = features_of(options_),
+      .extent_bytes_max = extent_of(options_),
+      .streams_wanted = static_cast<std::uint16_t>(shares_.streams),
       .nonce = random_u64(),
       .software = kSoftware,
       .verify = options_.verify,
@@ -213,6 +234,18 @@ asio::awaitable<void> SendJob::report_regularly() {
     if (ended_) break;
     give_up_stalled();
     tell_progress();
+  }
+}
+
+asio::awaitable<void> SendJob::steer_regularly() {
+  while (!ended_) {
+    steer_tick_.expires_after(kSteerInterval);
+    (void)co_await steer_tick_.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (phase_ != Phase::kCopying) continue;
+    const auto now = std::chrono::steady_clock::now();
+    SendStream::Work work;
+    for (const auto& stream : streams_) work += stream->work(now);
+    steering_.steer(work, now);
   }
 }
 
@@ -267,8 +300,12 @@ void SendJob::act(SenderSession::PreparePlan& action) {
 
 void SendJob::start_streams_job() {
   const Welcome& welcome = session_->welcome();
-  const auto streams =
-      std::min(streams_for(options_, welcome.extent_bytes_max), welcome.streams_max);
+  const auto streams = std::min<std::uint64_t>(shares_.streams, welcome.streams_max);
+  const bool zstd = (welcome.features & static_cast<std::uint64_t>(Feature::kZstd)) != 0;
+  if (zstd) {
+    compressors_ = std::make_unique<CompressorPool>(welcome.extent_bytes_max, shares_.level_max,
+                                                    shares_.compressors);
+  }
   pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, streams);
   queue_ = std::make_unique<ExtentQueue>(
       welcome.extent_bytes_max, welcome.credit_bytes, session_->hash_seed(),
@@ -287,6 +324,8 @@ void SendJob::start_streams_job() {
       .limiter = limiter_,
       .pool = *pool_,
       .counters = counters_,
+      .mode = steering_.control(),
+      .compressors = compressors_.get(),
       .hash_seed = session_->hash_seed(),
       .key = options_.key,
       .job_id = preamble_.job_id,
@@ -336,6 +375,10 @@ void SendJob::act(SenderSession::Acknowledge& action) {
   }
 }
 
+void SendJob::act(SenderSession::NoteLoad& action) {
+  steering_.note(action.load);
+}
+
 void SendJob::act(SenderSession::NoteDurable& action) {
   counters_.durable_bytes.store(durable_before_ + action.raw_bytes, std::memory_order_relaxed);
 }
@@ -343,8 +386,9 @@ void SendJob::act(SenderSession::NoteDurable& action) {
 void SendJob::act(SenderSession::RequeueStream& action) {
   auto requeued = queue_->requeue(action.stream, action.frames);
   if (requeued.has_error()) return fail(requeued.error(), {});
-  counters_.resent_bytes.fetch_add(requeued->payload_bytes, std::memory_order_relaxed);
+  counters_.resent_bytes.fetch_add(requeued->wire_bytes, std::memory_order_relaxed);
   counters_.payload_done.fetch_sub(requeued->read_bytes, std::memory_order_relaxed);
+  counters_.saved_bytes.fetch_sub(requeued->saved_bytes, std::memory_order_relaxed);
   counters_.zero_bytes.fetch_sub(requeued->zero_bytes, std::memory_order_relaxed);
   counters_.same_bytes.fetch_sub(requeued->same_bytes, std::memory_order_relaxed);
 }
@@ -464,10 +508,19 @@ Progress SendJob::snapshot() {
   progress.phase_bytes_done = counters_.phase_done.load(std::memory_order_relaxed);
   progress.wire_bytes = counters_.wire_bytes.load(std::memory_order_relaxed);
   progress.zero_bytes = counters_.zero_bytes.load(std::memory_order_relaxed);
+  progress.compressed_bytes = counters_.saved_bytes.load(std::memory_order_relaxed);
+  progress.mode = mode_report();
   progress.written_bytes = counters_.written_bytes.load(std::memory_order_relaxed);
   progress.durable_bytes = counters_.durable_bytes.load(std::memory_order_relaxed);
   progress.streams = counters_.streams.load(std::memory_order_relaxed);
   return progress;
+}
+
+ModeReport SendJob::mode_report() const {
+  return {.asked = options_.mode,
+          .supported = options_.mode == Mode::kPlain || !streams_job_ || compressors_ != nullptr,
+          .mix = compressors_ ? steering_.mix() : ModeMix{},
+          .bottleneck = steering_.bottleneck()};
 }
 
 SendResult SendJob::result() {
@@ -484,6 +537,7 @@ SendResult SendJob::result() {
   report.frames = counters_.frames.load();
   report.streams_replaced = session_->streams_replaced();
   report.resent_bytes = counters_.resent_bytes.load();
+  report.compression = steering_.summary();
   if (pool_) {
     report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
     report.buffer_stages = pool_->stage_bytes();

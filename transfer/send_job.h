@@ -12,9 +12,12 @@
 #include <vector>
 
 #include "base/buffer_pool.h"
+#include "transfer/compressor_pool.h"
 #include "transfer/control_channel.h"
 #include "transfer/extent_queue.h"
 #include "transfer/job_counters.h"
+#include "transfer/memory_budget.h"
+#include "transfer/mode_steering.h"
 #include "transfer/rate_limiter.h"
 #include "transfer/send_stream.h"
 #include "transfer/sender.h"
@@ -36,6 +39,7 @@ class SendJob {
   asio::awaitable<void> converse();
   asio::awaitable<void> connect();
   asio::awaitable<void> report_regularly();
+  asio::awaitable<void> steer_regularly();
   void drain_actions();
   void act(SenderSession::Send& action);
   void act(SenderSession::ComputeDigest& action);
@@ -44,6 +48,7 @@ class SendJob {
   void act(SenderSession::CopyDisk& action);
   void act(SenderSession::TakeHashes& action);
   void act(SenderSession::Acknowledge& action);
+  void act(SenderSession::NoteLoad& action);
   void act(SenderSession::NoteDurable& action);
   void act(SenderSession::RequeueStream& action);
   void act(SenderSession::CheckSource& action);
@@ -65,6 +70,7 @@ class SendJob {
   void enter(Phase phase);
   void tell_progress();
   Progress snapshot();
+  ModeReport mode_report() const;
   SendResult result();
 
   const SenderOptions options_;
@@ -82,6 +88,9 @@ class SendJob {
 
   JobCounters counters_;
   std::unique_ptr<BufferPool> pool_;
+  const SenderBudget::Shares shares_;
+  ModeSteering steering_;
+  std::unique_ptr<CompressorPool> compressors_;  ///< Null: nothing is compressed.
   RateLimiter limiter_;
   std::unique_ptr<ExtentQueue> queue_;
   std::unique_ptr<SendStreamJob> streams_job_;
@@ -96,6 +105,7 @@ class SendJob {
 
   std::atomic<bool> cancelled_{false};
   asio::steady_timer tick_{context_};
+  asio::steady_timer steer_tick_{context_};
   bool ended_ = false;
   Phase phase_ = Phase::kConnecting;
   std::uint32_t disk_ = 0;

@@ -6,7 +6,9 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
+#include "base/processor_time.h"
 #include "transfer/frame_builder.h"
+#include "transfer/frame_packer.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -71,6 +73,7 @@ void SendStream::thread_main() {
     }
   });
   context_.run();
+  ended_.store(std::chrono::steady_clock::now(), std::memory_order_relaxed);
   // Not reset: the coroutine, if it was stopped, still refers to it.
   if (socket_) socket_->abort();
   if (lost) job_.on_lost(grant_.stream);
@@ -116,6 +119,8 @@ asio::awaitable<void> SendStream::join() {
         FailureClass::kFailed);
   }
   socket_->clear_deadline();
+  socket_->time_waits(&writing_, nullptr);
+  joined_.store(std::chrono::steady_clock::now(), std::memory_order_release);
   if (pacer_.limited()) socket_->bound_unsent(kUnsentBytesMax);
 }
 
@@ -147,8 +152,12 @@ asio::awaitable<void> SendStream::pump() {
 
 asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
                                              std::span<std::byte> buffer) {
-  auto built = build_frames(batch, buffer, job_.hash_seed, job_.pool);
+  auto built = [&] {
+    const Waiting reading(&reading_);
+    return build_frames(batch, buffer, job_.hash_seed, job_.pool);
+  }();
   if (built.has_error()) throw SourceError(std::move(built).error());
+  if (job_.compressors != nullptr) pack_frames(*built, buffer, job_.mode, *job_.compressors);
 
   std::vector<FrameHeaderBytes> headers;
   headers.reserve(built->frames.size());
@@ -164,10 +173,17 @@ asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
     wire_bytes += header.size() + built->payloads[i].size();
   }
   std::uint64_t read_bytes = 0;
-  for (const ExtentQueue::Sent& frame : built->frames) read_bytes += frame.read_bytes;
+  std::uint64_t saved_bytes = 0;
+  for (const ExtentQueue::Sent& frame : built->frames) {
+    read_bytes += frame.read_bytes;
+    if (frame.header.kind == FrameKind::kData) {
+      saved_bytes += frame.header.raw_length - frame.header.wire_length;
+    }
+  }
   // Before the queue knows of them: what it takes back is taken off again.
   job_.counters.zero_bytes.fetch_add(built->zero_bytes, std::memory_order_relaxed);
   job_.counters.same_bytes.fetch_add(built->same_bytes, std::memory_order_relaxed);
+  job_.counters.saved_bytes.fetch_add(saved_bytes, std::memory_order_relaxed);
   job_.counters.payload_done.fetch_add(read_bytes, std::memory_order_relaxed);
   job_.queue.note_sent(grant_.stream, batch, built->frames);
   if (pacer_.limited()) {
@@ -180,6 +196,26 @@ asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
   }
   job_.counters.frames.fetch_add(built->frames.size(), std::memory_order_relaxed);
   job_.counters.wire_bytes.fetch_add(wire_bytes, std::memory_order_relaxed);
+  processor_ns_.store(thread_processor_ns(), std::memory_order_relaxed);
+}
+
+SendStream::Work& SendStream::Work::operator+=(const Work& other) {
+  up += other.up;
+  held_back += other.held_back;
+  reading += other.reading;
+  processor_ns += other.processor_ns;
+  return *this;
+}
+
+SendStream::Work SendStream::work(WaitClock::TimePoint now) const {
+  const WaitClock::TimePoint joined = joined_.load(std::memory_order_acquire);
+  const WaitClock::TimePoint ended = ended_.load(std::memory_order_relaxed);
+  if (joined == WaitClock::TimePoint{}) return {};
+  if (ended != WaitClock::TimePoint{}) now = ended;
+  return {.up = now - joined,
+          .held_back = writing_.total(now),
+          .reading = reading_.total(now),
+          .processor_ns = processor_ns_.load(std::memory_order_relaxed)};
 }
 
 asio::awaitable<void> SendStream::write_paced(std::vector<asio::const_buffer> buffers) {
@@ -194,6 +230,7 @@ asio::awaitable<void> SendStream::write_paced(std::vector<asio::const_buffer> bu
 }
 
 asio::awaitable<void> SendStream::pace(std::uint64_t wire_bytes) {
+  const Waiting waiting(&writing_);
   for (;;) {
     const auto wait = pacer_.ask(wire_bytes, std::chrono::steady_clock::now());
     if (wait <= RateLimiter::Duration::zero()) break;

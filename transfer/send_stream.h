@@ -16,14 +16,17 @@
 #include <vector>
 
 #include "base/buffer_pool.h"
+#include "transfer/compressor_pool.h"
 #include "transfer/extent_queue.h"
 #include "transfer/job_counters.h"
 #include "transfer/messages.h"
+#include "transfer/mode_control.h"
 #include "transfer/pairing_key.h"
 #include "transfer/rate_limiter.h"
 #include "transfer/secure_socket.h"
 #include "transfer/stream_pacer.h"
 #include "transfer/timeouts.h"
+#include "transfer/wait_clock.h"
 
 namespace vhdxm::transfer {
 
@@ -33,6 +36,8 @@ struct SendStreamJob {
   RateLimiter& limiter;
   BufferPool& pool;
   JobCounters& counters;
+  ModeControl& mode;
+  CompressorPool* compressors = nullptr;  ///< Null: nothing is to be compressed.
   std::uint64_t hash_seed = 0;
   PairingKey key;
   JobId job_id{};
@@ -63,6 +68,16 @@ class SendStream {
   void give_up();
   /// Bytes that went out so far. From any thread.
   std::uint64_t sent_bytes() const { return sent_bytes_.load(std::memory_order_relaxed); }
+  /// What it did with its time so far. From any thread.
+  struct Work {
+    WaitClock::Duration up{};         ///< Since it joined.
+    WaitClock::Duration held_back{};  ///< Of that: by the network, the receiver or the limit.
+    WaitClock::Duration reading{};    ///< Of that: for the source.
+    std::uint64_t processor_ns = 0;
+
+    Work& operator+=(const Work& other);
+  };
+  Work work(WaitClock::TimePoint now) const;
   /// Whether it waits for the limit's sake. From any thread.
   bool held_back() const { return held_back_.load(std::memory_order_relaxed); }
 
@@ -82,6 +97,11 @@ class SendStream {
   StreamPacer pacer_;
   std::atomic<std::uint64_t> sent_bytes_{0};
   std::atomic<bool> held_back_{false};
+  std::atomic<WaitClock::TimePoint> joined_{};
+  std::atomic<WaitClock::TimePoint> ended_{};
+  WaitClock writing_;
+  WaitClock reading_;
+  std::atomic<std::uint64_t> processor_ns_{0};
   std::thread thread_;
 };
 

@@ -9,6 +9,7 @@
 #include <string>
 
 #include "transfer/errc.h"
+#include "transfer/mode_control.h"
 #include "transfer/pairing_key.h"
 #include "transfer/progress.h"
 #include "transfer/timeouts.h"
@@ -18,6 +19,7 @@ namespace vhdxm::transfer {
 inline constexpr std::uint16_t kDefaultPort = 6600;
 inline constexpr std::uint64_t kDefaultMemoryBytes = 64ull * 1024 * 1024;
 inline constexpr unsigned kDefaultStreams = 4;
+inline constexpr int kDefaultLevel = 1;
 
 struct SenderOptions {
   std::string disk_path;
@@ -28,6 +30,11 @@ struct SenderOptions {
   unsigned streams = 0;                      ///< 0: the default. At most kStreamsMax.
   std::uint64_t limit_bytes_per_second = 0;  ///< Bytes on the wire; 0: none.
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
+  Mode mode = Mode::kAuto;
+  int level = kDefaultLevel;  ///< Mode::kCompress: compression::kLevelMin to kLevelMax.
+  /// What compression may take of this host's processors. Percent of all that the process may use,
+  /// 1 to 100; what does not fit goes uncompressed.
+  unsigned cpu_share_percent = 100;
   /// A disk at the destination, by its plain name in the folder there, to take from what it has in
   /// common with this one; empty: none.
   std::string seed_from = {};

@@ -195,6 +195,10 @@ void SenderSession::handle(const Written& message) {
       Acknowledge{.streams = message.streams, .credit_bytes = message.credit_bytes});
 }
 
+void SenderSession::handle(const Load& message) {
+  actions_.emplace_back(NoteLoad{.load = message});
+}
+
 void SenderSession::handle(const Durable& message) {
   if (message.disk > disk_ || message.disk >= config_.disks.size()) {
     return unexpected("Durable: a disk that was not begun");

@@ -71,6 +71,9 @@ class SenderSession {
     std::vector<WrittenCount> streams;
     std::uint64_t credit_bytes = 0;
   };
+  struct NoteLoad {
+    Load load;
+  };
   struct NoteDurable {
     std::uint64_t raw_bytes = 0;
   };
@@ -92,7 +95,7 @@ class SenderSession {
   };
   using Action =
       std::variant<Send, ComputeDigest, PreparePlan, OpenStreams, CopyDisk, TakeHashes, Acknowledge,
-                   NoteDurable, RequeueStream, CheckSource, DiskDone, Finish, Abort>;
+                   NoteLoad, NoteDurable, RequeueStream, CheckSource, DiskDone, Finish, Abort>;
 
   explicit SenderSession(Config config);
 
@@ -151,6 +154,7 @@ class SenderSession {
   void handle(const CellHashes& message);
   void handle(const StreamTokens& message);
   void handle(const Written& message);
+  void handle(const Load& message);
   void handle(const Durable& message);
   void handle(const StreamDrained& message);
   void handle(const DiskSealed& message);

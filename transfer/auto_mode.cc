@@ -1,0 +1,141 @@
+#include "transfer/auto_mode.h"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+
+namespace vhdxm::transfer {
+namespace {
+
+constexpr std::array<int, 7> kLadder = {-5, -1, 1, 3, 6, 9, 12};
+
+// What is assumed until it was measured on the disk's own data: programs and text, on a server of
+// 2020 (docs/compression.md#levels).
+constexpr std::array<compression::LevelCost, 8> kAssumed = {{
+    {.level = std::nullopt, .ratio = 1, .compress_s_per_byte = 0, .decompress_s_per_byte = 0},
+    {.level = -5, .ratio = 0.52, .compress_s_per_byte = 1.0e-9, .decompress_s_per_byte = 0.5e-9},
+    {.level = -1, .ratio = 0.43, .compress_s_per_byte = 1.4e-9, .decompress_s_per_byte = 0.7e-9},
+    {.level = 1, .ratio = 0.34, .compress_s_per_byte = 2.0e-9, .decompress_s_per_byte = 0.8e-9},
+    {.level = 3, .ratio = 0.31, .compress_s_per_byte = 4.0e-9, .decompress_s_per_byte = 0.8e-9},
+    {.level = 6, .ratio = 0.29, .compress_s_per_byte = 11e-9, .decompress_s_per_byte = 0.8e-9},
+    {.level = 9, .ratio = 0.28, .compress_s_per_byte = 20e-9, .decompress_s_per_byte = 0.8e-9},
+    {.level = 12, .ratio = 0.275, .compress_s_per_byte = 50e-9, .decompress_s_per_byte = 0.8e-9},
+}};
+
+// Streams that wait more than this for the network leave processor time unused, those that wait
+// less are about to leave the link empty. Between the two nothing is changed: hysteresis.
+constexpr double kHeldBackMuch = 0.30;
+constexpr double kHeldBackLittle = 0.12;
+// Ways along the levels in a tenth of a second, when streams do nothing but wait, or never wait.
+constexpr double kStepUp = 1.0;
+constexpr double kStepDown = 0.8;
+constexpr double kStepSeconds = 0.1;
+// Samples are smoothed over about this time.
+constexpr double kSmoothSeconds = 0.08;
+// A receiver that is idle for less than this part of its time is what holds the job back.
+constexpr double kReceiverBusy = 0.15;
+constexpr double kReceiverIdle = 0.40;
+// A level that saves less than this of the wire's bytes is not worth its processor time.
+constexpr double kRatioGainMin = 0.02;
+// How often the costs are looked at again, once they were a few times.
+constexpr double kCostsSeconds = 2.0;
+constexpr unsigned kCostsAtOnce = 3;
+// A new measurement counts as much as all before it.
+constexpr double kNewWeight = 0.5;
+
+double smoothed(double before, double now, double seconds) {
+  const double weight = 1 - std::exp(-seconds / kSmoothSeconds);
+  return before + weight * (now - before);
+}
+
+}  // namespace
+
+std::span<const int> AutoMode::ladder() {
+  return kLadder;
+}
+
+AutoMode::AutoMode(int level_max) : level_max_(level_max) {
+  rebuild(kAssumed);
+}
+
+void AutoMode::rebuild(std::span<const compression::LevelCost> costs) {
+  std::vector<compression::LevelCost> rows;
+  for (const auto& cost : costs) {
+    if (!cost.level || *cost.level <= level_max_) rows.push_back(cost);
+  }
+  rows_ = compression::efficient_rows(rows, kRatioGainMin);
+  position_ = std::min(position_, static_cast<double>(rows_.size() - 1));
+}
+
+void AutoMode::learn(std::span<const compression::LevelCost> costs) {
+  std::vector<compression::LevelCost> merged(costs.begin(), costs.end());
+  if (learned_ > 0) {
+    for (auto& cost : merged) {
+      for (const auto& before : known_) {
+        if (before.level != cost.level) continue;
+        cost.ratio = std::lerp(before.ratio, cost.ratio, kNewWeight);
+        cost.compress_s_per_byte =
+            std::lerp(before.compress_s_per_byte, cost.compress_s_per_byte, kNewWeight);
+        cost.decompress_s_per_byte =
+            std::lerp(before.decompress_s_per_byte, cost.decompress_s_per_byte, kNewWeight);
+      }
+    }
+  }
+  known_ = merged;
+  ++learned_;
+  seconds_since_costs_ = 0;
+  rebuild(known_);
+}
+
+bool AutoMode::wants_costs() const {
+  if (bottleneck_ != Bottleneck::kLink) return false;
+  return learned_ < kCostsAtOnce || seconds_since_costs_ > kCostsSeconds;
+}
+
+void AutoMode::judge(const Sample& sample) {
+  if (held_back_ >= kHeldBackLittle) {
+    bottleneck_ = Bottleneck::kLink;
+    if (sample.receiver && receiver_idle_ < kReceiverBusy) {
+      bottleneck_ = sample.receiver->unpacking > sample.receiver->writing
+                        ? Bottleneck::kDestinationProcessor
+                        : Bottleneck::kDestinationDisk;
+    }
+  } else {
+    bottleneck_ =
+        sample.reading > 0.5 ? Bottleneck::kSourceDisk : Bottleneck::kSourceProcessor;
+  }
+}
+
+ModeMix AutoMode::observe(const Sample& sample) {
+  seconds_since_costs_ += sample.seconds;
+  if (!begun_) {
+    held_back_ = sample.held_back;
+    begun_ = true;
+  }
+  held_back_ = smoothed(held_back_, sample.held_back, sample.seconds);
+  if (sample.receiver) {
+    receiver_idle_ = smoothed(receiver_idle_, sample.receiver->waiting, sample.seconds);
+  }
+  judge(sample);
+  const double idle =
+      std::clamp((receiver_idle_ - kReceiverBusy) / (kReceiverIdle - kReceiverBusy), 0.0, 1.0);
+  const double pressure = held_back_ * idle;
+  const double steps = sample.seconds / kStepSeconds;
+  if (pressure > kHeldBackMuch) {
+    position_ += kStepUp * steps * (pressure - kHeldBackMuch) / (1 - kHeldBackMuch);
+  } else if (pressure < kHeldBackLittle) {
+    position_ -= kStepDown * steps * (kHeldBackLittle - pressure) / kHeldBackLittle;
+  }
+  position_ = std::clamp(position_, 0.0, static_cast<double>(rows_.size() - 1));
+  return mix();
+}
+
+ModeMix AutoMode::mix() const {
+  const auto light = static_cast<std::size_t>(position_);
+  const std::size_t strong = std::min(light + 1, rows_.size() - 1);
+  return {.light = rows_[light].level,
+          .strong = rows_[strong].level,
+          .strong_share = position_ - static_cast<double>(light)};
+}
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,74 @@
+// Chooses between plain and compressed payload while a job runs, sans I/O and without a clock.
+//
+// The right choice keeps the link full and no fuller: as long as streams wait for the network,
+// there is processor time to compress harder; once they do not, compression holds the job back.
+// So the choice is moved along the efficient levels (compression/link_model.h), from plain to the
+// strongest, by how much of their time the streams are held back. Where it is the destination that
+// does not keep up, not the network, compressing harder would make it worse: the destination says
+// what it waits for (message Load). docs/compression.md has the reasoning and the measurements.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "compression/link_model.h"
+#include "transfer/mode_control.h"
+#include "transfer/progress.h"
+
+namespace vhdxm::transfer {
+
+/// Thread safety: none; one strand.
+class AutoMode {
+ public:
+  /// The levels that are considered; plain is always. Fast ones first.
+  static std::span<const int> ladder();
+
+  /// `level_max`: of the contexts that there are.
+  explicit AutoMode(int level_max);
+
+  /// What happened since the last sample. Shares are of the streams' time, 0 to 1.
+  struct Sample {
+    double seconds = 0;        ///< > 0.
+    double held_back = 0;      ///< The network (or --limit) took nothing more.
+    double reading = 0;        ///< For the source's disk.
+    /// The receiver's, as far as is known: its streams had nothing to do, wrote, unpacked.
+    struct Receiver {
+      double waiting = 1;
+      double writing = 0;
+      double unpacking = 0;
+    };
+    std::optional<Receiver> receiver = {};
+  };
+  /// What to do from now on.
+  ModeMix observe(const Sample& sample);
+
+  /// What the levels cost on this disk's own data; better than what was assumed at first.
+  void learn(std::span<const compression::LevelCost> costs);
+  /// Whether it is worth to find that out now: there is time to spare, and it is not known, or was
+  /// found out long ago.
+  bool wants_costs() const;
+
+  ModeMix mix() const;
+  Bottleneck bottleneck() const { return bottleneck_; }
+  /// Where it stands: 0 is plain, n the n-th efficient level; between them a mix.
+  double position() const { return position_; }
+
+ private:
+  void judge(const Sample& sample);
+  void rebuild(std::span<const compression::LevelCost> costs);
+
+  const int level_max_;
+  std::vector<compression::LevelCost> known_;  ///< As they were measured.
+  std::vector<compression::LevelCost> rows_;  ///< Efficient ones, plain first.
+  double position_ = 0;
+  double held_back_ = 0;      ///< Smoothed.
+  double receiver_idle_ = 1;  ///< Smoothed.
+  bool begun_ = false;
+  double seconds_since_costs_ = 0;
+  unsigned learned_ = 0;
+  Bottleneck bottleneck_ = Bottleneck::kUnknown;
+};
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,95 @@
+#include "transfer/mode_steering.h"
+
+#include <algorithm>
+#include <limits>
+
+#include "base/processor_time.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+double seconds(WaitClock::Duration time) {
+  return std::chrono::duration<double>(time).count();
+}
+
+ModeMix first_mix(const SenderOptions& options) {
+  if (options.mode == Mode::kCompress) {
+    return {.light = options.level, .strong = options.level, .strong_share = 0};
+  }
+  return {};  // as it is, until it is known that the network is what holds the job back
+}
+
+double processor_limit(const SenderOptions& options) {
+  if (options.cpu_share_percent >= 100) return std::numeric_limits<double>::infinity();
+  return processors_of(options);
+}
+
+double share(std::uint64_t part, std::uint64_t all) {
+  return all == 0 ? 0 : std::min(1.0, static_cast<double>(part) / static_cast<double>(all));
+}
+
+}  // namespace
+
+double processors_of(const SenderOptions& options) {
+  return usable_processors() * std::min(options.cpu_share_percent, 100U) / 100.0;
+}
+
+ModeSteering::ModeSteering(const SenderOptions& options, int level_max)
+    : mode_(options.mode),
+      control_(first_mix(options), processor_limit(options)),
+      auto_(level_max) {}
+
+void ModeSteering::note(const Load& load) {
+  if (load_before_ && load.stream_us > load_before_->stream_us) {
+    // A peer may say anything: what would count backwards counts as nothing.
+    const auto since = [](std::uint64_t now, std::uint64_t then) {
+      return now - std::min(now, then);
+    };
+    const std::uint64_t up = load.stream_us - load_before_->stream_us;
+    receiver_ = {.waiting = share(since(load.waiting_us, load_before_->waiting_us), up),
+                 .writing = share(since(load.writing_us, load_before_->writing_us), up),
+                 .unpacking = share(since(load.unpacking_us, load_before_->unpacking_us), up)};
+  }
+  load_before_ = load;
+}
+
+void ModeSteering::steer(const SendStream::Work& work, TimePoint now) {
+  const double up = seconds(work.up - before_.up);
+  if (steered_at_ && up > 0) {
+    const double passed = seconds(now - *steered_at_);
+    const ModeMix mix =
+        auto_.observe({.seconds = passed,
+                       .held_back = std::clamp(seconds(work.held_back - before_.held_back) / up, 0.0, 1.0),
+                       .reading = std::clamp(seconds(work.reading - before_.reading) / up, 0.0, 1.0),
+                       .receiver = receiver_});
+    seconds_[auto_.bottleneck()] += passed;
+    if (mode_ == Mode::kAuto) {
+      control_.set(mix);
+      if (auto_.wants_costs()) control_.ask_for_costs();
+      if (const auto costs = control_.take_costs(); !costs.empty()) auto_.learn(costs);
+    }
+  }
+  before_ = work;
+  steered_at_ = now;
+}
+
+CompressionReport ModeSteering::summary() const {
+  const ModeControl::Totals totals = control_.totals();
+  CompressionReport report{.packed_bytes = totals.packed_bytes,
+                           .processor_ns = totals.processor_ns};
+  std::uint64_t most = 0;
+  for (const auto& [level, bytes] : totals.by_level) {
+    if (bytes <= most) continue;
+    most = bytes;
+    report.level = level;
+  }
+  double longest = 0;
+  for (const auto& [bottleneck, time] : seconds_) {
+    if (time <= longest) continue;
+    longest = time;
+    report.bottleneck = bottleneck;
+  }
+  return report;
+}
+
+}  // namespace vhdxm::transfer

@@ -1,0 +1,49 @@
+// Steers the mode of one job: turns what its streams and its receiver tell into samples for
+// auto_mode.h, and what that decides into orders for the streams.
+#pragma once
+
+#include <map>
+#include <optional>
+
+#include "transfer/auto_mode.h"
+#include "transfer/messages.h"
+#include "transfer/mode_control.h"
+#include "transfer/progress.h"
+#include "transfer/send_stream.h"
+#include "transfer/sender.h"
+
+namespace vhdxm::transfer {
+
+/// Processors of this host that compression may take, by the options. May be less than one.
+double processors_of(const SenderOptions& options);
+
+/// Thread safety: none, the job's control thread; but control() is for the streams.
+class ModeSteering {
+ public:
+  using TimePoint = std::chrono::steady_clock::time_point;
+
+  /// `level_max`: of the job's compressors.
+  ModeSteering(const SenderOptions& options, int level_max);
+
+  ModeControl& control() { return control_; }
+
+  /// What all streams did so far, together. To be called a few times in a tenth of a second.
+  void steer(const SendStream::Work& work, TimePoint now);
+  void note(const Load& load);
+
+  ModeMix mix() const { return control_.mix(); }
+  Bottleneck bottleneck() const { return auto_.bottleneck(); }
+  CompressionReport summary() const;
+
+ private:
+  const Mode mode_;
+  ModeControl control_;
+  AutoMode auto_;
+  std::optional<TimePoint> steered_at_;
+  SendStream::Work before_;
+  std::optional<Load> load_before_;
+  std::optional<AutoMode::Sample::Receiver> receiver_;
+  std::map<Bottleneck, double> seconds_;  ///< How long each of them held the job back.
+};
+
+}  // namespace vhdxm::transfer

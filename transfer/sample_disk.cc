@@ -1,0 +1,135 @@
+#include "transfer/sample_disk.h"
+
+#include <algorithm>
+#include <atomic>
+#include <thread>
+
+#include "base/check.h"
+#include "base/hash128.h"
+#include "transfer/frame.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+constexpr std::uint64_t kSampleExtentBytes = 1024 * 1024;
+constexpr std::size_t kMapExtents = 1024;
+constexpr unsigned kThreads = 4;
+
+// Where payload stands: of each target, an offset in the payload as if it stood side by side, the
+// extent from there on.
+Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view, std::span<const std::uint64_t> targets) {
+  std::vector<vhdx::Extent> found;
+  const std::uint64_t size = view.geometry().virtual_size_bytes;
+  std::uint64_t passed = 0;  // payload before the extent that is looked at
+  auto target = targets.begin();
+  for (std::uint64_t at = 0; at < size && target != targets.end();) {
+    std::vector<vhdx::Extent> extents;
+    VHDXM_TRY(at, view.map(at, size - at, extents, kMapExtents));
+    for (const vhdx::Extent& extent : extents) {
+      if (extent.kind != vhdx::ExtentKind::kData) continue;
+      for (; target != targets.end() && *target < passed + extent.length; ++target) {
+        // On the grid of extents, as a move cuts it.
+        std::uint64_t skip = *target - passed;
+        skip -= std::min(skip, (extent.virtual_offset + skip) % kSampleExtentBytes);
+        vhdx::Extent piece = extent;
+        piece.virtual_offset += skip;
+        piece.file_offset += skip;
+        piece.length = std::min(extent.length - skip, kSampleExtentBytes);
+        found.push_back(piece);
+      }
+      passed += extent.length;
+    }
+  }
+  return found;
+}
+
+std::vector<std::uint64_t> spread(std::uint64_t payload_bytes, std::uint64_t bytes_max) {
+  const std::uint64_t count = std::max<std::uint64_t>(bytes_max / kSampleExtentBytes, 1);
+  std::vector<std::uint64_t> targets;
+  for (std::uint64_t i = 0; i < count; ++i) {
+    targets.push_back(payload_bytes / count * i + payload_bytes / count / 2);
+  }
+  return targets;
+}
+
+}  // namespace
+
+Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes,
+                               std::uint64_t bytes_max) {
+  DiskSample sample;
+  if (payload_bytes == 0) return sample;
+  VHDXM_TRY(const auto extents, find(view, spread(payload_bytes, std::min(bytes_max, payload_bytes))));
+  std::vector<std::vector<std::byte>> parts(extents.size());
+  std::vector<Result<void>> results(kThreads, Result<void>{});
+  std::atomic<std::size_t> next{0};
+  const auto begin = std::chrono::steady_clock::now();
+  {
+    std::vector<std::thread> threads;
+    for (auto& result : results) {
+      threads.emplace_back([&] {
+        for (std::size_t i = next++; i < extents.size() && !result.has_error(); i = next++) {
+          parts[i].resize(extents[i].length);
+          result = read_exact_at(*extents[i].file, extents[i].file_offset, parts[i],
+                                 "payload of the disk");
+        }
+      });
+    }
+    for (auto& thread : threads) thread.join();
+  }
+  sample.read_seconds =
+      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+  for (auto& result : results) VHDXM_TRY_VOID(std::move(result));
+  for (const auto& part : parts) {
+    sample.read_bytes += part.size();
+    for (std::size_t at = 0; at < part.size(); at += kCellBytes) {
+      const auto cell = std::span(part).subspan(at, std::min<std::size_t>(kCellBytes, part.size() - at));
+      if (all_zero(cell)) {
+        sample.zero_bytes += cell.size();
+      } else {
+        sample.bytes.insert(sample.bytes.end(), cell.begin(), cell.end());
+      }
+    }
+  }
+  return sample;
+}
+
+EndlessDisk::EndlessDisk(std::span<const std::byte> sample) : file_("the sample") {
+  VHDXM_CHECK(!sample.empty());
+  description_.geometry = {.virtual_size_bytes = vhdx::kVirtualSizeMax,
+                           .block_bytes = vhdx::kBlockBytesMax,
+                           .logical_sector_bytes = 512,
+                           .physical_sector_bytes = 4096,
+                           .type = vhdx::DiskType::kFixed};
+  // Whole extents, so that each frame is as long as a disk's are.
+  extents_ = std::max<std::uint64_t>(sample.size() / kSampleExtentBytes, 1);
+  for (std::uint64_t at = 0; at < extents_ * kSampleExtentBytes;) {
+    const std::uint64_t length =
+        std::min<std::uint64_t>(sample.size(), extents_ * kSampleExtentBytes - at);
+    VHDXM_CHECK(!file_.write_at(at, sample.first(length)).has_error());
+    at += length;
+  }
+}
+
+Result<std::uint64_t> EndlessDisk::map(std::uint64_t offset, std::uint64_t length,
+                                       std::vector<vhdx::Extent>& out, std::size_t extents_max) {
+  const std::uint64_t end = offset + length;
+  for (std::size_t count = 0; offset < end && count < extents_max; ++count) {
+    const std::uint64_t in_extent = offset % kSampleExtentBytes;
+    const std::uint64_t piece = std::min(end - offset, kSampleExtentBytes - in_extent);
+    out.push_back({.virtual_offset = offset,
+                   .length = piece,
+                   .kind = vhdx::ExtentKind::kData,
+                   .file = &file_,
+                   .file_offset =
+                       offset / kSampleExtentBytes % extents_ * kSampleExtentBytes + in_extent});
+    offset += piece;
+  }
+  return offset;
+}
+
+Result<void> EndlessDisk::payload_states(std::uint64_t, std::span<vhdx::PayloadState> out) {
+  std::fill(out.begin(), out.end(), vhdx::PayloadState::kFullyPresent);
+  return {};
+}
+
+}  // namespace vhdxm::transfer
