@@ -28,7 +28,8 @@ endif()
 
 # What the library needs beside itself; only header-only parts of Boost.
 set(VHDXM_EXTERNAL_LIBRARIES
-  Threads::Threads OpenSSL::SSL OpenSSL::Crypto Boost::headers fmt::fmt PkgConfig::ISAL PkgConfig::XXHASH)
+  Threads::Threads OpenSSL::SSL OpenSSL::Crypto Boost::headers fmt::fmt PkgConfig::ISAL PkgConfig::XXHASH
+  PkgConfig::ZSTD)
 
 # vhdxm_folder(NAME SOURCES ... DEPENDS folders... PRECOMPILE headers...)
 # Makes vhdxm_NAME (a static library for tests and tools) and vhdxm_NAME_objects (for libvhdx-migrate).

@@ -3,7 +3,12 @@
 namespace vhdxm::compression {
 
 std::optional<Codec> codec_from_wire(std::uint8_t number) {
-  if (number == static_cast<std::uint8_t>(Codec::kNone)) return Codec::kNone;
+  switch (static_cast<Codec>(number)) {
+    case Codec::kNone:
+      return Codec::kNone;
+    case Codec::kZstd:
+      return Codec::kZstd;
+  }
   return std::nullopt;
 }
 
@@ -11,6 +16,8 @@ std::string_view to_string(Codec codec) {
   switch (codec) {
     case Codec::kNone:
       return "none";
+    case Codec::kZstd:
+      return "zstd";
   }
   return "unknown";
 }

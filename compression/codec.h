@@ -11,6 +11,7 @@ namespace vhdxm::compression {
 
 enum class Codec : std::uint8_t {
   kNone = 0,  ///< The bytes of the disk as they are.
+  kZstd = 1,  ///< One zstd frame (RFC 8878), complete in itself: compression/compressor.h.
 };
 
 /// The codec with that wire number, if this build has it.

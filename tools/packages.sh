@@ -5,7 +5,7 @@
 # To build the library and the command.
 PACKAGES_BUILD=(
   g++ cmake ninja-build pkg-config
-  libboost1.81-dev libssl-dev libisal-dev libxxhash-dev libfmt-dev libcli11-dev
+  libboost1.81-dev libssl-dev libisal-dev libxxhash-dev libzstd-dev libfmt-dev libcli11-dev
 )
 # To make the demonstration's disk.
 PACKAGES_DEMO=(e2fsprogs)
