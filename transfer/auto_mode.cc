@@ -12,7 +12,7 @@ constexpr std::array<int, 7> kLadder = {-5, -1, 1, 3, 6, 9, 12};
 // What is assumed until it was measured on the disk's own data: programs and text, on a server of
 // 2020 (docs/compression.md#levels).
 constexpr std::array<compression::LevelCost, 8> kAssumed = {{
-    {.level = std::nullopt, .ratio = 1, .compress_s_per_byte = 0, .decompress_s_per_byte = 0},
+    {},
     {.level = -5, .ratio = 0.52, .compress_s_per_byte = 1.0e-9, .decompress_s_per_byte = 0.5e-9},
     {.level = -1, .ratio = 0.43, .compress_s_per_byte = 1.4e-9, .decompress_s_per_byte = 0.7e-9},
     {.level = 1, .ratio = 0.34, .compress_s_per_byte = 2.0e-9, .decompress_s_per_byte = 0.8e-9},
@@ -48,24 +48,33 @@ double smoothed(double before, double now, double seconds) {
   return before + weight * (now - before);
 }
 
+// Rows that may be taken: of levels that the contexts have, each with a real gain over the one before.
+std::vector<compression::LevelCost> usable(std::span<const compression::LevelCost> costs,
+                                           int level_max) {
+  std::vector<compression::LevelCost> rows;
+  for (const auto& cost : costs) {
+    if (cost.level > level_max) continue;
+    if (!rows.empty() && cost.ratio > rows.back().ratio * (1 - kRatioGainMin)) continue;
+    rows.push_back(cost);
+  }
+  return rows;
+}
+
+std::optional<int> way_of(const compression::LevelCost& row) {
+  if (row.level == compression::kLevelPlain) return std::nullopt;
+  return row.level;
+}
+
 }  // namespace
 
 std::span<const int> AutoMode::ladder() {
   return kLadder;
 }
 
-AutoMode::AutoMode(int level_max) : level_max_(level_max) {
-  rebuild(kAssumed);
-}
-
-void AutoMode::rebuild(std::span<const compression::LevelCost> costs) {
-  std::vector<compression::LevelCost> rows;
-  for (const auto& cost : costs) {
-    if (!cost.level || *cost.level <= level_max_) rows.push_back(cost);
-  }
-  rows_ = compression::efficient_rows(rows, kRatioGainMin);
-  position_ = std::min(position_, static_cast<double>(rows_.size() - 1));
-}
+AutoMode::AutoMode(int level_max)
+    : level_max_(level_max),
+      known_(kAssumed.begin(), kAssumed.end()),
+      model_(usable(known_, level_max)) {}
 
 void AutoMode::learn(std::span<const compression::LevelCost> costs) {
   std::vector<compression::LevelCost> merged(costs.begin(), costs.end());
@@ -84,7 +93,8 @@ void AutoMode::learn(std::span<const compression::LevelCost> costs) {
   known_ = merged;
   ++learned_;
   seconds_since_costs_ = 0;
-  rebuild(known_);
+  model_ = compression::LinkModel(usable(known_, level_max_));
+  position_ = std::min(position_, model_.position_max());
 }
 
 bool AutoMode::wants_costs() const {
@@ -126,16 +136,16 @@ ModeMix AutoMode::observe(const Sample& sample) {
   } else if (pressure < kHeldBackLittle) {
     position_ -= kStepDown * steps * (kHeldBackLittle - pressure) / kHeldBackLittle;
   }
-  position_ = std::clamp(position_, 0.0, static_cast<double>(rows_.size() - 1));
+  position_ = std::clamp(position_, 0.0, model_.position_max());
   return mix();
 }
 
 ModeMix AutoMode::mix() const {
-  const auto light = static_cast<std::size_t>(position_);
-  const std::size_t strong = std::min(light + 1, rows_.size() - 1);
-  return {.light = rows_[light].level,
-          .strong = rows_[strong].level,
-          .strong_share = position_ - static_cast<double>(light)};
+  const compression::Mix mix = model_.at(position_);
+  const auto rows = model_.rows();
+  return {.light = way_of(rows[mix.fast]),
+          .strong = way_of(rows[mix.strong]),
+          .strong_share = mix.strong_share};
 }
 
 }  // namespace vhdxm::transfer

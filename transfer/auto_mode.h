@@ -57,11 +57,10 @@ class AutoMode {
 
  private:
   void judge(const Sample& sample);
-  void rebuild(std::span<const compression::LevelCost> costs);
 
   const int level_max_;
-  std::vector<compression::LevelCost> known_;  ///< As they were measured.
-  std::vector<compression::LevelCost> rows_;  ///< Efficient ones, plain first.
+  std::vector<compression::LevelCost> known_;  ///< Assumed, later as they were measured.
+  compression::LinkModel model_;
   double position_ = 0;
   double held_back_ = 0;      ///< Smoothed.
   double receiver_idle_ = 1;  ///< Smoothed.

@@ -78,6 +78,8 @@ class ExtentQueue {
               std::function<void(std::uint32_t disk, const Ledger&)> on_disk_sent,
               std::function<void(std::uint32_t disk, std::uint32_t cells)> on_hashes_used);
 
+  std::uint64_t hash_seed() const { return hash_seed_; }
+
   /// Makes `view` the disk that streams pull from. `held`: whole cells, in order, apart from each
   /// other, inside the disk; add_hashes() brings each of them.
   /// Requires: the disk before it is sent.

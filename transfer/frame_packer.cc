@@ -16,7 +16,7 @@ namespace {
 std::optional<std::size_t> pack(std::span<std::byte> raw, int level, CompressorPool& compressors) {
   if (!compression::probe(raw).worth_trying) return std::nullopt;
   const CompressorPool::Lease lease(compressors);
-  const auto room = lease.room().first(worth_bytes(raw.size()));
+  const auto room = lease.room().first(compression::worthwhile_bytes_max(raw.size()));
   const auto length = lease.compressor().compress(raw, level, room);
   if (!length) return std::nullopt;
   std::copy_n(room.begin(), *length, raw.begin());
@@ -24,10 +24,6 @@ std::optional<std::size_t> pack(std::span<std::byte> raw, int level, CompressorP
 }
 
 }  // namespace
-
-std::size_t worth_bytes(std::size_t raw_bytes) {
-  return raw_bytes - std::min(raw_bytes, raw_bytes / 16 + 1);
-}
 
 void pack_frames(BuiltFrames& built, std::span<std::byte> buffer, ModeControl& control,
                  CompressorPool& compressors) {

@@ -11,9 +11,6 @@
 
 namespace vhdxm::transfer {
 
-/// What a frame's payload must come down to, to be worth unpacking: less than 15/16 of its bytes.
-std::size_t worth_bytes(std::size_t raw_bytes);
-
 /// Compresses the payload of the data frames of `built`, which stands in `buffer`, as `control` says
 /// for each frame. What is compressed takes the place of the raw bytes, so no further buffer is
 /// held while it is sent; headers and payloads of `built` say what is there now.

@@ -3,7 +3,7 @@
 #include <algorithm>
 #include <limits>
 
-#include "base/processor_time.h"
+#include "transfer/send_setup.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -29,10 +29,6 @@ double share(std::uint64_t part, std::uint64_t all) {
 }
 
 }  // namespace
-
-double processors_of(const SenderOptions& options) {
-  return usable_processors() * std::min(options.cpu_share_percent, 100U) / 100.0;
-}
 
 ModeSteering::ModeSteering(const SenderOptions& options, int level_max)
     : mode_(options.mode),

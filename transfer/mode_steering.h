@@ -14,9 +14,6 @@
 
 namespace vhdxm::transfer {
 
-/// Processors of this host that compression may take, by the options. May be less than one.
-double processors_of(const SenderOptions& options);
-
 /// Thread safety: none, the job's control thread; but control() is for the streams.
 class ModeSteering {
  public:

@@ -5,12 +5,11 @@
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/post.hpp>
 #include <boost/asio/use_awaitable.hpp>
-#include <cmath>
 #include <utility>
 
 #include "base/directory.h"
 #include "base/random.h"
-#include "transfer/memory_budget.h"
+#include "transfer/send_setup.h"
 #include "transfer/software.h"
 #include "vhdx/block_plan.h"
 #include "vhdx/layer_digest.h"
@@ -19,58 +18,10 @@ namespace vhdxm::transfer {
 namespace {
 
 constexpr std::chrono::milliseconds kProgressInterval{250};
-constexpr std::uint32_t kDefaultExtentBytes = 1024 * 1024;  // docs/performance.md#extent-size
 
 constexpr std::chrono::milliseconds kSteerInterval{50};
-
-std::uint32_t extent_of(const SenderOptions& options) {
-  return options.extent_bytes == 0 ? kDefaultExtentBytes : options.extent_bytes;
-}
-
-std::uint64_t features_of(const SenderOptions& options) {
-  std::uint64_t features = 0;
-  if (options.plaintext_data) features |= static_cast<std::uint64_t>(Feature::kPlaintextData);
-  if (options.mode != Mode::kPlain) features |= static_cast<std::uint64_t>(Feature::kZstd);
-  return features;
-}
-
-SenderBudget::Shares shares_of(const SenderOptions& options) {
-  const std::uint64_t streams = options.streams == 0 ? kDefaultStreams : options.streams;
-  SenderBudget budget{.memory_bytes = options.memory_bytes,
-                      .extent_bytes = extent_of(options),
-                      .streams_wanted = std::min<std::uint64_t>(streams, kStreamsMax)};
-  if (options.mode == Mode::kPlain) return budget.shares();
-  budget.compressors_wanted = std::min<std::uint64_t>(
-      budget.streams_wanted, static_cast<std::uint64_t>(std::ceil(processors_of(options))));
-  std::vector<int> levels(AutoMode::ladder().rbegin(), AutoMode::ladder().rend());
-  if (options.mode == Mode::kCompress) levels = {options.level};
-  budget.levels = levels;
-  return budget.shares();
-}
-
-std::string advice_for(FailureClass failure_class, const Error& error) {
-  switch (failure_class) {
-    case FailureClass::kAuthentication:
-      if (error.code != Errc::kAuthentication) break;  // authenticated, but not allowed
-      return "Both sides must have the same pairing key: copy the receiver's key file to this host "
-             "again, or type the key that the receiver shows.";
-    case FailureClass::kNetwork:
-      return "Check that the receiver is running and that its port is open, then run the same "
-             "command again.";
-    case FailureClass::kData:
-      if (error.code == Errc::kChecksum || error.code == Errc::kLedgerMismatch ||
-          error.code == Errc::kVerifyMismatch) {
-        return "Run it again; if it happens again, suspect memory, disk or network hardware.";
-      }
-      return "Run `vhdx-migrate check` on the disk.";
-    default:
-      break;
-  }
-  if (error.code == Errc::kSourceChanged || error.code == Errc::kSourceInUse) {
-    return "Stop what writes to the disk (a running guest, a backup), then send it again.";
-  }
-  return {};
-}
+// What is read at a time to compare or verify. Bytes.
+constexpr std::size_t kDigestBytes = 1024 * 1024;
 
 }  // namespace
 
@@ -170,15 +121,10 @@ void SendJob::cancel() {
 }
 
 asio::awaitable<void> SendJob::connect() {
-  tcp::socket tcp_socket =
-      co_await connect_to(context_, options_.host, options_.port, options_.timeouts.handshake);
-  host_address_ = tcp_socket.remote_endpoint().address().to_string();
-  auto socket = std::make_unique<SecureSocket>(std::move(tcp_socket), peer_);
-  socket->set_deadline(options_.timeouts.handshake);
-  co_await socket->connect_secure(preamble_, options_.key, false);
-  socket->clear_deadline();
-  cipher_ = socket->cipher();
-  control_ = std::make_shared<ControlChannel>(std::move(socket), options_.timeouts);
+  ControlConnection connection = co_await connect_control(context_, options_, preamble_);
+  host_address_ = std::move(connection.address);
+  cipher_ = std::move(connection.cipher);
+  control_ = std::move(connection.channel);
 }
 
 asio::awaitable<void> SendJob::converse() {
@@ -282,7 +228,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
                               .cancel = &cancelled_};
   work(
       [this, disk = action.disk, seed = session_->hash_seed(), watch] {
-        BufferPool pool(kDefaultExtentBytes, 1);
+        BufferPool pool(kDigestBytes, 1);
         const Buffer buffer = pool.acquire();
         return vhdx::layer_digest(chain_->view(disk), seed, buffer.bytes(), watch);
       },
@@ -460,10 +406,7 @@ void SendJob::give_up_stalled() {
 
 void SendJob::settle(const Error& error, FailureClass failure_class, const std::string& text) {
   if (failure_) return;  // the first failure is the cause, what follows is its consequence
-  failure_ = Failure{.failure_class = failure_class,
-                     .error = error,
-                     .message = text.empty() ? describe(error) : text,
-                     .advice = advice_for(failure_class, error)};
+  failure_ = failure_from(failure_class, error, text);
   const bool again =
       failure_class == FailureClass::kNetwork || failure_class == FailureClass::kCancelled;
   // Once data was sent, the destination keeps it.
