@@ -33,7 +33,8 @@ class Directory {
   /// Makes `name`, which must not exist, readable and writable by its owner alone.
   /// Errors: EEXIST.
   Result<std::unique_ptr<PosixFile>> create_file(const std::string& name, bool direct) const;
-  /// Makes a file that has no name and is gone when it is closed. Null where the file system cannot.
+  /// Makes a file that has no name and is gone when it is closed. Null where the file system
+  /// cannot.
   Result<std::unique_ptr<PosixFile>> create_unnamed_file(bool direct) const;
   /// Opens `name`, which must exist and be a regular file, not a symbolic link.
   Result<std::unique_ptr<PosixFile>> open_file(const std::string& name,

@@ -11,6 +11,7 @@ namespace vhdxm::tools {
 std::unique_ptr<Command> make_cleanup_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_map_command();
+std::unique_ptr<Command> make_advise_command();
 std::unique_ptr<Command> make_check_command();
 std::unique_ptr<Command> make_create_command();
 std::unique_ptr<Command> make_compare_command();

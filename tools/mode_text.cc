@@ -60,6 +60,11 @@ std::string mode_text(const transfer::ModeReport& mode) {
     if (way.share < 1) text += fmt::format("{:.0f}% ", way.share * 100);
     text += level_text(way.level);
   }
+  // Less than this of it is as good as none.
+  constexpr double kGainingMin = 0.02;
+  if (mode.mix != transfer::ModeMix{} && mode.gaining < kGainingMin) {
+    text = "plain, for the data does not compress";
+  }
   if (mode.bottleneck == Bottleneck::kUnknown) return text;
   return fmt::format("{} ({} is the bottleneck)", text, bottleneck_text(mode.bottleneck));
 }
@@ -89,6 +94,7 @@ void add_mode(boost::json::object& fields, const transfer::ModeReport& mode) {
     ways.push_back(std::move(one));
   }
   fields["ways"] = std::move(ways);
+  fields["gaining"] = std::round(mode.gaining * 1000) / 1000;
   fields["bottleneck"] = to_string(mode.bottleneck);
 }
 

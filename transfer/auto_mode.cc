@@ -48,7 +48,8 @@ double smoothed(double before, double now, double seconds) {
   return before + weight * (now - before);
 }
 
-// Rows that may be taken: of levels that the contexts have, each with a real gain over the one before.
+// Rows that may be taken: of levels that the contexts have, each with a real gain over the one
+// before.
 std::vector<compression::LevelCost> usable(std::span<const compression::LevelCost> costs,
                                            int level_max) {
   std::vector<compression::LevelCost> rows;
@@ -111,8 +112,7 @@ void AutoMode::judge(const Sample& sample) {
                         : Bottleneck::kDestinationDisk;
     }
   } else {
-    bottleneck_ =
-        sample.reading > 0.5 ? Bottleneck::kSourceDisk : Bottleneck::kSourceProcessor;
+    bottleneck_ = sample.reading > 0.5 ? Bottleneck::kSourceDisk : Bottleneck::kSourceProcessor;
   }
 }
 

@@ -30,9 +30,9 @@ class AutoMode {
 
   /// What happened since the last sample. Shares are of the streams' time, 0 to 1.
   struct Sample {
-    double seconds = 0;        ///< > 0.
-    double held_back = 0;      ///< The network (or --limit) took nothing more.
-    double reading = 0;        ///< For the source's disk.
+    double seconds = 0;    ///< > 0.
+    double held_back = 0;  ///< The network (or --limit) took nothing more.
+    double reading = 0;    ///< For the source's disk.
     /// The receiver's, as far as is known: its streams had nothing to do, wrote, unpacked.
     struct Receiver {
       double waiting = 1;

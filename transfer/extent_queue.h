@@ -106,11 +106,11 @@ class ExtentQueue {
   Result<void> acknowledge(std::uint32_t stream, std::uint64_t frames);
   /// The stream is gone; all after its first `frames` frames is sent again.
   struct Requeued {
-    std::uint64_t wire_bytes = 0;     ///< Of payload that were on the wire for nothing.
-    std::uint64_t saved_bytes = 0;    ///< That compression had saved of it.
-    std::uint64_t read_bytes = 0;     ///< Of the source's data, that are read again.
-    std::uint64_t zero_bytes = 0;     ///< Of those, found to be zero.
-    std::uint64_t same_bytes = 0;     ///< Of those, found to be there.
+    std::uint64_t wire_bytes = 0;   ///< Of payload that were on the wire for nothing.
+    std::uint64_t saved_bytes = 0;  ///< That compression had saved of it.
+    std::uint64_t read_bytes = 0;   ///< Of the source's data, that are read again.
+    std::uint64_t zero_bytes = 0;   ///< Of those, found to be zero.
+    std::uint64_t same_bytes = 0;   ///< Of those, found to be there.
   };
   Result<Requeued> requeue(std::uint32_t stream, std::uint64_t frames);
   /// A batch that could not be sent at all.

@@ -74,8 +74,8 @@ Result<void> check_data(const FrameHeader& frame, const FrameLimits& limits) {
                     static_cast<std::uint64_t>(frame.codec), 0);
     }
     if (frame.wire_length == frame.raw_length) {
-      return broken("frame wire_length with a codec that saves nothing", kWireAt,
-                    frame.wire_length, frame.raw_length);
+      return broken("frame wire_length with a codec that saves nothing", kWireAt, frame.wire_length,
+                    frame.raw_length);
     }
   }
   return {};

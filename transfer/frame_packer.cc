@@ -1,12 +1,16 @@
 #include "transfer/frame_packer.h"
 
 #include <algorithm>
+#include <array>
 #include <chrono>
 #include <optional>
+#include <vector>
 
 #include "base/check.h"
 #include "base/processor_time.h"
+#include "compression/level_costs.h"
 #include "compression/probe.h"
+#include "transfer/auto_mode.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -23,6 +27,27 @@ std::optional<std::size_t> pack(std::span<std::byte> raw, int level, CompressorP
   return length;
 }
 
+// Finds out what all levels cost, with bytes that are about to be sent anyway.
+void find_costs(std::span<const std::byte> raw, ModeControl& control, CompressorPool& compressors) {
+  const std::array<std::span<const std::byte>, 1> samples = {
+      raw.first(std::min<std::size_t>(raw.size(), kCellBytes))};
+  std::vector<int> levels;
+  for (const int level : AutoMode::ladder()) {
+    if (level <= compressors.level_max()) levels.push_back(level);
+  }
+  const CompressorPool::Lease lease(compressors);
+  const auto room = lease.room();
+  if (room.size() < 2 * kCellBytes)
+    return;  // extents of one cell: what was assumed will have to do
+  compression::Decompressor decompressor;
+  const auto costs = compression::measure_level_costs(
+      samples, {.levels = levels, .cpu_budget_s = 0}, lease.compressor(), decompressor,
+      room.first(kCellBytes), room.subspan(kCellBytes, kCellBytes));
+  // What does not compress is sent as it is whatever the level: it says nothing about them.
+  if (costs.has_error() || costs->probed_no_bytes == costs->sample_bytes) return;
+  control.note_costs(costs->rows);
+}
+
 }  // namespace
 
 void pack_frames(BuiltFrames& built, std::span<std::byte> buffer, ModeControl& control,
@@ -36,6 +61,7 @@ void pack_frames(BuiltFrames& built, std::span<std::byte> buffer, ModeControl& c
     VHDXM_CHECK(begin + header.wire_length <= buffer.size());
     const auto raw = buffer.subspan(begin, header.wire_length);
     const std::uint64_t before = thread_processor_ns();
+    if (control.costs_wanted()) find_costs(raw, control, compressors);
     if (const auto length = pack(raw, *level, compressors)) {
       header.codec = compression::Codec::kZstd;
       header.wire_length = static_cast<std::uint32_t>(*length);

@@ -79,8 +79,7 @@ Result<WriteMeasure> measure_writing(const Directory& folder, const std::atomic<
   }
   if (all.bytes == 0) return WriteMeasure{};
   return WriteMeasure{
-      .bytes_per_second =
-          static_cast<std::uint64_t>(static_cast<double>(all.bytes) / time.count()),
+      .bytes_per_second = static_cast<std::uint64_t>(static_cast<double>(all.bytes) / time.count()),
       .processor_ns_per_mib = all.processor_ns / (all.bytes / kExtentBytes)};
 }
 

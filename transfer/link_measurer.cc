@@ -152,25 +152,23 @@ void LinkMeasurer::open_streams(const Welcome& welcome, const StreamTokens& toke
     });
   };
   const auto plaintext = static_cast<std::uint64_t>(Feature::kPlaintextData);
-  streams_job_ = std::make_unique<SendStreamJob>(
-      SendStreamJob{.queue = *queue_,
-                    .limiter = limiter_,
-                    .pool = *pool_,
-                    .counters = counters_,
-                    .mode = mode_,
-                    .compressors = compressors_.get(),
-                    .hash_seed = queue_->hash_seed(),
-                    .key = options_.key,
-                    .job_id = preamble_.job_id,
-                    .host = host_address_,
-                    .port = options_.port,
-                    .timeouts = options_.timeouts,
-                    .plaintext = (welcome.features & plaintext) != 0,
-                    .on_lost =
-                        [lost](std::uint32_t) {
-                          lost(Error{.code = Errc::kPeerClosed, .where = "measuring"});
-                        },
-                    .on_fatal = lost});
+  streams_job_ = std::make_unique<SendStreamJob>(SendStreamJob{
+      .queue = *queue_,
+      .limiter = limiter_,
+      .pool = *pool_,
+      .counters = counters_,
+      .mode = mode_,
+      .compressors = compressors_.get(),
+      .hash_seed = queue_->hash_seed(),
+      .key = options_.key,
+      .job_id = preamble_.job_id,
+      .host = host_address_,
+      .port = options_.port,
+      .timeouts = options_.timeouts,
+      .plaintext = (welcome.features & plaintext) != 0,
+      .on_lost =
+          [lost](std::uint32_t) { lost(Error{.code = Errc::kPeerClosed, .where = "measuring"}); },
+      .on_fatal = lost});
   for (const StreamGrant& grant : tokens.grants) {
     streams_.push_back(std::make_unique<SendStream>(*streams_job_, grant));
   }
@@ -236,8 +234,7 @@ asio::awaitable<FlowMeasure> LinkMeasurer::flow(const ModeMix& mix) {
       .unpack_cpu_s = since(last.load.unpacking_us, first.load.unpacking_us) / 1e6,
       .packed_bytes = since(last.load.packed_bytes, first.load.packed_bytes),
       .held_back = part(seconds(last.work.held_back - first.work.held_back), sender_up),
-      .receiver_waiting =
-          part(since(last.load.waiting_us, first.load.waiting_us), receiver_up)};
+      .receiver_waiting = part(since(last.load.waiting_us, first.load.waiting_us), receiver_up)};
 }
 
 asio::awaitable<void> LinkMeasurer::measure() {

@@ -23,7 +23,8 @@
 
 namespace vhdxm::transfer {
 
-/// What flowed for a while, and what it cost. Seconds of processor time are of all streams together.
+/// What flowed for a while, and what it cost. Seconds of processor time are of all streams
+/// together.
 struct FlowMeasure {
   double seconds = 0;
   double raw_bytes = 0;   ///< Verified at the receiver.

@@ -230,24 +230,24 @@ struct JoinReply {
 /// Receiver, a few times a second while streams are up: what all its data streams did with their
 /// time so far, from the first on. Times are sums over the streams. Bounded by 2^64 microseconds.
 struct Load {
-  std::uint64_t elapsed_us = 0;     ///< Since the first stream joined.
-  std::uint16_t streams = 0;        ///< That are up.
-  std::uint64_t stream_us = 0;      ///< How long streams were up.
-  std::uint64_t waiting_us = 0;     ///< Of stream_us: for bytes to come.
-  std::uint64_t writing_us = 0;     ///< Of stream_us: for the destination's disk.
-  std::uint64_t unpacking_us = 0;   ///< Processor time of decompression.
-  std::uint64_t processor_us = 0;   ///< Processor time of all that the streams do.
-  std::uint64_t raw_bytes = 0;      ///< Applied.
-  std::uint64_t packed_bytes = 0;   ///< Of raw_bytes: those that came compressed.
-  std::uint64_t wire_bytes = 0;     ///< All that came from the network, of frames under way too.
+  std::uint64_t elapsed_us = 0;    ///< Since the first stream joined.
+  std::uint16_t streams = 0;       ///< That are up.
+  std::uint64_t stream_us = 0;     ///< How long streams were up.
+  std::uint64_t waiting_us = 0;    ///< Of stream_us: for bytes to come.
+  std::uint64_t writing_us = 0;    ///< Of stream_us: for the destination's disk.
+  std::uint64_t unpacking_us = 0;  ///< Processor time of decompression.
+  std::uint64_t processor_us = 0;  ///< Processor time of all that the streams do.
+  std::uint64_t raw_bytes = 0;     ///< Applied.
+  std::uint64_t packed_bytes = 0;  ///< Of raw_bytes: those that came compressed.
+  std::uint64_t wire_bytes = 0;    ///< All that came from the network, of frames under way too.
 };
 /// Sender, in place of an offer: nothing is to be kept; measure with me.
 struct Measure {};
 /// Receiver: data streams may be opened, what they bring is verified and dropped. EndJob ends it.
 struct MeasureReady {
-  std::uint16_t processors = 0;             ///< That this process may use.
+  std::uint16_t processors = 0;              ///< That this process may use.
   std::uint64_t write_bytes_per_second = 0;  ///< Of its disk, tried with a file that is gone again.
-  std::uint64_t write_ns_per_mib = 0;  ///< Processor time of that.
+  std::uint64_t write_ns_per_mib = 0;        ///< Processor time of that.
   std::uint64_t host_id = 0;  ///< The same number on the same running host: is it the sender's own?
 };
 

@@ -9,6 +9,7 @@ namespace {
 
 // How far a share of the processors may be overdrawn or saved up: it holds over longer times.
 constexpr double kShareWindowNs = 200e6;
+constexpr double kLatelyBytes = 64e6;
 
 }  // namespace
 
@@ -67,6 +68,9 @@ void ModeControl::note(const Outcome& outcome) {
     totals_.by_level[outcome.level] += outcome.raw_bytes;
     totals_.saved_bytes += outcome.raw_bytes - outcome.wire_bytes;
   }
+  const double packed = outcome.wire_bytes < outcome.raw_bytes ? 1 : 0;
+  const double weight = std::min(1.0, static_cast<double>(outcome.raw_bytes) / kLatelyBytes);
+  gaining_ += weight * (packed - gaining_);
   totals_.processor_ns += outcome.processor_ns;
   credit_ns_ -= static_cast<double>(outcome.processor_ns);
 }
@@ -89,6 +93,11 @@ void ModeControl::note_costs(std::vector<compression::LevelCost> costs) {
 std::vector<compression::LevelCost> ModeControl::take_costs() {
   const std::lock_guard lock(mutex_);
   return std::exchange(costs_, {});
+}
+
+double ModeControl::gaining() const {
+  const std::lock_guard lock(mutex_);
+  return gaining_;
 }
 
 ModeControl::Totals ModeControl::totals() const {

@@ -66,6 +66,8 @@ class ModeControl {
     std::map<int, std::uint64_t> by_level = {};  ///< Of packed_bytes.
   };
   Totals totals() const;
+  /// Of the bytes that were lately to be compressed, the share that was. 1 at first.
+  double gaining() const;
 
   /// Asks that one of the streams finds out, with an extent that it sends anyway, what all levels
   /// cost; take_costs() has it later, once.
@@ -84,6 +86,7 @@ class ModeControl {
   ModeMix mix_;
   double strong_due_ = 0.5;  ///< Extents of the strong way that are owed.
   Totals totals_;
+  double gaining_ = 1;
   bool costs_wanted_ = false;
   std::vector<compression::LevelCost> costs_;
   double credit_ns_ = 0;  ///< Processor time that compression may still take now.

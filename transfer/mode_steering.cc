@@ -53,11 +53,11 @@ void ModeSteering::steer(const SendStream::Work& work, TimePoint now) {
   const double up = seconds(work.up - before_.up);
   if (steered_at_ && up > 0) {
     const double passed = seconds(now - *steered_at_);
-    const ModeMix mix =
-        auto_.observe({.seconds = passed,
-                       .held_back = std::clamp(seconds(work.held_back - before_.held_back) / up, 0.0, 1.0),
-                       .reading = std::clamp(seconds(work.reading - before_.reading) / up, 0.0, 1.0),
-                       .receiver = receiver_});
+    const ModeMix mix = auto_.observe(
+        {.seconds = passed,
+         .held_back = std::clamp(seconds(work.held_back - before_.held_back) / up, 0.0, 1.0),
+         .reading = std::clamp(seconds(work.reading - before_.reading) / up, 0.0, 1.0),
+         .receiver = receiver_});
     seconds_[auto_.bottleneck()] += passed;
     if (mode_ == Mode::kAuto) {
       control_.set(mix);

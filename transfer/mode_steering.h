@@ -29,6 +29,7 @@ class ModeSteering {
   void note(const Load& load);
 
   ModeMix mix() const { return control_.mix(); }
+  double gaining() const { return control_.gaining(); }
   Bottleneck bottleneck() const { return auto_.bottleneck(); }
   CompressionReport summary() const;
 

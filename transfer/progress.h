@@ -41,6 +41,7 @@ struct ModeReport {
   Mode asked = Mode::kAuto;
   bool supported = true;  ///< The receiver takes compressed payload.
   ModeMix mix;
+  double gaining = 1;  ///< Of what was lately to be compressed, the share that gained by it.
   Bottleneck bottleneck = Bottleneck::kUnknown;
 };
 
@@ -100,7 +101,7 @@ struct JobReport {
   bool plaintext_data = false;
   std::uint64_t frames = 0;
   std::uint64_t streams_replaced = 0;
-  std::uint64_t resent_bytes = 0;             ///< Sent again over other streams after one broke.
+  std::uint64_t resent_bytes = 0;  ///< Sent again over other streams after one broke.
   CompressionReport compression;
   std::uint64_t peak_buffer_bytes = 0;        ///< High water of the buffer pool.
   BufferPool::StageBytes buffer_stages = {};  ///< What was done with payload in that pool.

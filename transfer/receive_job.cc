@@ -38,15 +38,15 @@ std::uint16_t streams_for(std::uint64_t memory_bytes) {
 
 ReceiverSession::Config session_config(const ReceiverOptions& options, const Preamble& preamble,
                                        std::uint64_t memory_bytes) {
-  return {
-      .preamble = preamble,
-      .features = static_cast<std::uint64_t>(Feature::kZstd) |
-                  (options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0),
-      .extent_bytes_max = kExtentBytes,
-      .streams_max = streams_for(memory_bytes),
-      .credit_bytes = credit_for(options.memory_bytes),
-      .nonce = random_u64(),
-      .software = kSoftware};
+  return {.preamble = preamble,
+          .features =
+              static_cast<std::uint64_t>(Feature::kZstd) |
+              (options.plaintext_data ? static_cast<std::uint64_t>(Feature::kPlaintextData) : 0),
+          .extent_bytes_max = kExtentBytes,
+          .streams_max = streams_for(memory_bytes),
+          .credit_bytes = credit_for(options.memory_bytes),
+          .nonce = random_u64(),
+          .software = kSoftware};
 }
 
 // Whether what a job brought cannot be relied on after this: its peer breaks the protocol, or bytes
@@ -332,34 +332,32 @@ void ReceiveJob::start_streams_job() {
     unpacked_pool_ = std::make_unique<BufferPool>(
         welcome.extent_bytes_max, std::min<std::size_t>(buffers, kUnpackedBuffersMax));
   }
-  streams_job_ = std::make_unique<ReceiveStreamJob>(
-      ReceiveStreamJob{.pool = *pool_,
-                       .unpacked_pool = unpacked_pool_.get(),
-                       .counters = counters_,
-                       .limits = {.extent_bytes_max = welcome.extent_bytes_max,
-                                  .disk_count = session_.measuring()
-                                                    ? 1
-                                                    : static_cast<std::uint32_t>(
-                                                          offer_.disks.size()),
-                                  .zstd = zstd},
-                       .sink = [this](std::uint32_t disk) { return sink_of(disk); },
-                       .on_applied =
-                           [this] {
-                             // One report for all that happens until it is made.
-                             if (report_posted_.exchange(true, std::memory_order_acq_rel)) return;
-                             post([](ReceiveJob& job) { job.report_written(); });
-                           },
-                       .on_ended =
-                           [this](std::uint32_t stream) {
-                             post([stream](ReceiveJob& job) { job.stream_ended(stream); });
-                           },
-                       .on_fatal =
-                           [this](const Error& error) {
-                             post([error](ReceiveJob& job) {
-                               job.spoiled_ = true;
-                               if (!job.session_.over()) job.fail(error, {});
-                             });
-                           }});
+  streams_job_ = std::make_unique<ReceiveStreamJob>(ReceiveStreamJob{
+      .pool = *pool_,
+      .unpacked_pool = unpacked_pool_.get(),
+      .counters = counters_,
+      .limits = {.extent_bytes_max = welcome.extent_bytes_max,
+                 .disk_count =
+                     session_.measuring() ? 1 : static_cast<std::uint32_t>(offer_.disks.size()),
+                 .zstd = zstd},
+      .sink = [this](std::uint32_t disk) { return sink_of(disk); },
+      .on_applied =
+          [this] {
+            // One report for all that happens until it is made.
+            if (report_posted_.exchange(true, std::memory_order_acq_rel)) return;
+            post([](ReceiveJob& job) { job.report_written(); });
+          },
+      .on_ended =
+          [this](std::uint32_t stream) {
+            post([stream](ReceiveJob& job) { job.stream_ended(stream); });
+          },
+      .on_fatal =
+          [this](const Error& error) {
+            post([error](ReceiveJob& job) {
+              job.spoiled_ = true;
+              if (!job.session_.over()) job.fail(error, {});
+            });
+          }});
 }
 
 void ReceiveJob::act(ReceiverSession::GrantStreams& action) {

@@ -237,8 +237,7 @@ void ReceiverSession::on_load(const Load& load) {
 }
 
 void ReceiverSession::handle(const StreamRequest& message) {
-  const bool begun =
-      state_ == State::kCopying || state_ == State::kMeasuring || granted_ > 0;
+  const bool begun = state_ == State::kCopying || state_ == State::kMeasuring || granted_ > 0;
   if (!begun || message.count == 0) return unexpected("StreamRequest");
   if (live_streams_ + message.count > welcome_.streams_max ||
       granted_ + message.count > config_.grants_max) {

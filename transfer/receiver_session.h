@@ -81,8 +81,9 @@ class ReceiverSession {
     Error error;
     std::string peer_text;  ///< What the peer said; empty if the error is ours.
   };
-  using Action = std::variant<Send, PrepareMeasure, CheckOffer, CompareWith, StartDisk, HashCells, GrantStreams,
-                              DrainStream, SealDisk, VerifyWith, Commit, Finish, Abort>;
+  using Action =
+      std::variant<Send, PrepareMeasure, CheckOffer, CompareWith, StartDisk, HashCells,
+                   GrantStreams, DrainStream, SealDisk, VerifyWith, Commit, Finish, Abort>;
 
   explicit ReceiverSession(Config config);
 

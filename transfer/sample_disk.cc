@@ -11,13 +11,16 @@
 namespace vhdxm::transfer {
 namespace {
 
-constexpr std::uint64_t kSampleExtentBytes = 1024 * 1024;
+constexpr std::uint64_t kExtentBytes = 1024 * 1024;
+// Half an extent: twice as many places for the same bytes, and long enough for what a level finds.
+constexpr std::uint64_t kPieceBytes = 512 * 1024;
 constexpr std::size_t kMapExtents = 1024;
 constexpr unsigned kThreads = 4;
 
 // Where payload stands: of each target, an offset in the payload as if it stood side by side, the
 // extent from there on.
-Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view, std::span<const std::uint64_t> targets) {
+Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view,
+                                       std::span<const std::uint64_t> targets) {
   std::vector<vhdx::Extent> found;
   const std::uint64_t size = view.geometry().virtual_size_bytes;
   std::uint64_t passed = 0;  // payload before the extent that is looked at
@@ -28,13 +31,13 @@ Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view, std::span<const std
     for (const vhdx::Extent& extent : extents) {
       if (extent.kind != vhdx::ExtentKind::kData) continue;
       for (; target != targets.end() && *target < passed + extent.length; ++target) {
-        // On the grid of extents, as a move cuts it.
+        // On a grid, as a move cuts it.
         std::uint64_t skip = *target - passed;
-        skip -= std::min(skip, (extent.virtual_offset + skip) % kSampleExtentBytes);
+        skip -= std::min(skip, (extent.virtual_offset + skip) % kPieceBytes);
         vhdx::Extent piece = extent;
         piece.virtual_offset += skip;
         piece.file_offset += skip;
-        piece.length = std::min(extent.length - skip, kSampleExtentBytes);
+        piece.length = std::min(extent.length - skip, kPieceBytes);
         found.push_back(piece);
       }
       passed += extent.length;
@@ -44,7 +47,7 @@ Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view, std::span<const std
 }
 
 std::vector<std::uint64_t> spread(std::uint64_t payload_bytes, std::uint64_t bytes_max) {
-  const std::uint64_t count = std::max<std::uint64_t>(bytes_max / kSampleExtentBytes, 1);
+  const std::uint64_t count = std::max<std::uint64_t>(bytes_max / kPieceBytes, 1);
   std::vector<std::uint64_t> targets;
   for (std::uint64_t i = 0; i < count; ++i) {
     targets.push_back(payload_bytes / count * i + payload_bytes / count / 2);
@@ -58,7 +61,8 @@ Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes
                                std::uint64_t bytes_max) {
   DiskSample sample;
   if (payload_bytes == 0) return sample;
-  VHDXM_TRY(const auto extents, find(view, spread(payload_bytes, std::min(bytes_max, payload_bytes))));
+  VHDXM_TRY(const auto extents,
+            find(view, spread(payload_bytes, std::min(bytes_max, payload_bytes))));
   std::vector<std::vector<std::byte>> parts(extents.size());
   std::vector<Result<void>> results(kThreads, Result<void>{});
   std::atomic<std::size_t> next{0};
@@ -82,7 +86,8 @@ Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes
   for (const auto& part : parts) {
     sample.read_bytes += part.size();
     for (std::size_t at = 0; at < part.size(); at += kCellBytes) {
-      const auto cell = std::span(part).subspan(at, std::min<std::size_t>(kCellBytes, part.size() - at));
+      const auto cell =
+          std::span(part).subspan(at, std::min<std::size_t>(kCellBytes, part.size() - at));
       if (all_zero(cell)) {
         sample.zero_bytes += cell.size();
       } else {
@@ -101,10 +106,10 @@ EndlessDisk::EndlessDisk(std::span<const std::byte> sample) : file_("the sample"
                            .physical_sector_bytes = 4096,
                            .type = vhdx::DiskType::kFixed};
   // Whole extents, so that each frame is as long as a disk's are.
-  extents_ = std::max<std::uint64_t>(sample.size() / kSampleExtentBytes, 1);
-  for (std::uint64_t at = 0; at < extents_ * kSampleExtentBytes;) {
+  extents_ = std::max<std::uint64_t>(sample.size() / kExtentBytes, 1);
+  for (std::uint64_t at = 0; at < extents_ * kExtentBytes;) {
     const std::uint64_t length =
-        std::min<std::uint64_t>(sample.size(), extents_ * kSampleExtentBytes - at);
+        std::min<std::uint64_t>(sample.size(), extents_ * kExtentBytes - at);
     VHDXM_CHECK(!file_.write_at(at, sample.first(length)).has_error());
     at += length;
   }
@@ -114,14 +119,13 @@ Result<std::uint64_t> EndlessDisk::map(std::uint64_t offset, std::uint64_t lengt
                                        std::vector<vhdx::Extent>& out, std::size_t extents_max) {
   const std::uint64_t end = offset + length;
   for (std::size_t count = 0; offset < end && count < extents_max; ++count) {
-    const std::uint64_t in_extent = offset % kSampleExtentBytes;
-    const std::uint64_t piece = std::min(end - offset, kSampleExtentBytes - in_extent);
+    const std::uint64_t in_extent = offset % kExtentBytes;
+    const std::uint64_t piece = std::min(end - offset, kExtentBytes - in_extent);
     out.push_back({.virtual_offset = offset,
                    .length = piece,
                    .kind = vhdx::ExtentKind::kData,
                    .file = &file_,
-                   .file_offset =
-                       offset / kSampleExtentBytes % extents_ * kSampleExtentBytes + in_extent});
+                   .file_offset = offset / kExtentBytes % extents_ * kExtentBytes + in_extent});
     offset += piece;
   }
   return offset;

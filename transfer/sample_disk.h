@@ -21,7 +21,7 @@ struct DiskSample {
   double read_seconds = 0;       ///< How long reading took, over a few threads.
 };
 
-/// Reads at most `bytes_max` of the disk's payload, at least one extent, in extents of 1 MiB (or
+/// Reads at most `bytes_max` of the disk's payload, at least one piece, in pieces of 512 KiB (or
 /// less where payload is in smaller pieces) spread evenly over it.
 /// `payload_bytes`: what its map says there is. Errors: of reading.
 Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes,
@@ -36,7 +36,8 @@ class EndlessDisk final : public vhdx::DiskView {
   const vhdx::Description& description() const override { return description_; }
   Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length,
                             std::vector<vhdx::Extent>& out, std::size_t extents_max) override;
-  Result<void> payload_states(std::uint64_t first_block, std::span<vhdx::PayloadState> out) override;
+  Result<void> payload_states(std::uint64_t first_block,
+                              std::span<vhdx::PayloadState> out) override;
 
  private:
   vhdx::Description description_;

@@ -130,15 +130,15 @@ asio::awaitable<void> SendJob::connect() {
 asio::awaitable<void> SendJob::converse() {
   co_await connect();
   control_->start_writer();
-  session_ = std::make_unique<SenderSession>(SenderSession::Config{
-      .preamble = preamble_,
-      .features = features_of(options_),
-      .extent_bytes_max = extent_of(options_),
-      .streams_wanted = static_cast<std::uint16_t>(shares_.streams),
-      .nonce = random_u64(),
-      .software = kSoftware,
-      .verify = options_.verify,
-      .disks = offer()});
+  session_ = std::make_unique<SenderSession>(
+      SenderSession::Config{.preamble = preamble_,
+                            .features = features_of(options_),
+                            .extent_bytes_max = extent_of(options_),
+                            .streams_wanted = static_cast<std::uint16_t>(shares_.streams),
+                            .nonce = random_u64(),
+                            .software = kSoftware,
+                            .verify = options_.verify,
+                            .disks = offer()});
   enter(Phase::kPlanning);
   session_->start();
   drain_actions();
@@ -463,6 +463,7 @@ ModeReport SendJob::mode_report() const {
   return {.asked = options_.mode,
           .supported = options_.mode == Mode::kPlain || !streams_job_ || compressors_ != nullptr,
           .mix = compressors_ ? steering_.mix() : ModeMix{},
+          .gaining = steering_.gaining(),
           .bottleneck = steering_.bottleneck()};
 }
 

@@ -42,10 +42,11 @@ TEST(ModeControl, HoldsItsShareOfTheProcessors) {
   for (auto at = 0ns; at < end; at += 1ms) {
     if (!control.next(kStart + at)) continue;
     used += 10ms;
-    control.note({.level = 1,
-                  .raw_bytes = 100,
-                  .wire_bytes = 50,
-                  .processor_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(10ms).count())});
+    control.note(
+        {.level = 1,
+         .raw_bytes = 100,
+         .wire_bytes = 50,
+         .processor_ns = static_cast<std::uint64_t>(std::chrono::nanoseconds(10ms).count())});
   }
   EXPECT_NEAR(std::chrono::duration<double>(used).count(), 5.0, 0.25);
 }
