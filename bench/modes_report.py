@@ -81,6 +81,10 @@ def advised(cell, mode):
     return None
 
 
+def rounds_of(record):
+    return "one round" if record["rounds"] == 1 else f"medians of {record['rounds']} rounds"
+
+
 def name_of(mode):
     return f"level {mode}" if mode.lstrip("-").isdigit() else mode
 
@@ -113,7 +117,7 @@ def table(record):
     modes = record["modes"]
     with_advice = any(cell["advice"] for cell in record["cells"])
     out = [record["machine"],
-           f"Seconds, medians of {record['rounds']} rounds"
+           f"Seconds, {rounds_of(record)}"
            + (", in brackets what advise said" if with_advice else "")
            + f"; {record['size_mib']} MiB of content.", ""]
     for disk in record["disks"]:
@@ -172,7 +176,8 @@ def grid(axes, cells):
                              f'text-anchor="end">{seconds:g} s</text>')
     for cell in cells:
         x = axes.x(modes_link.rate_bits(cell["rate"]))
-        label = cell["rate"] if cell["rate"] == "unlimited" else cell["rate"] + "bit/s"
+        rate = cell["rate"]
+        label = rate if rate == "unlimited" else f"{rate[:-1]} {rate[-1]}bit/s"
         parts.append(f'<text class="small" x="{x:.1f}" y="{HEIGHT - BOTTOM + 20}" '
                      f'text-anchor="middle">{label}</text>')
     return parts
@@ -220,7 +225,7 @@ def chart(record, disk):
                      f'{rate / 1e9:.1f} Gbit/s</text>')
     body = "\n  ".join(parts)
     title = f"Time to move the {disk} disk, over the rate of the link"
-    about = f"{record['size_mib']} MiB of content, medians of {record['rounds']} rounds; lower is better"
+    about = f"{record['size_mib']} MiB of content, {rounds_of(record)}; lower is better"
     return f"""<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" \
 viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">
   <style>{STYLE}  </style>
