@@ -1,5 +1,5 @@
 // zstd's functions for contexts in given memory, and its frame header, are only in this section.
-#define ZSTD_STATIC_LINKING_ONLY
+#define ZSTD_STATIC_LINKING_ONLY  // NOLINT(readability-identifier-naming): their name
 #include "compression/compressor.h"
 
 #include <zstd.h>

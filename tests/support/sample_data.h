@@ -13,7 +13,7 @@ enum class SampleKind : std::uint8_t {
   kZeros,
   kMostlyZero,      ///< A few records in every 4 KiB.
   kText,            ///< Sentences of a few thousand words.
-  kProgram,         ///< The machine code of the program that runs.
+  kProgram,         ///< Machine code: the OpenSSL library that runs.
   kDatabase,        ///< 8 KiB pages: header, item pointers, rows with counters, names and noise.
   kBase64,          ///< Random, in 64 letters: entropy only, no repeats.
   kRepeatedRandom,  ///< 64 KiB of random bytes, again and again.
