@@ -69,15 +69,15 @@ std::string mode_text(const transfer::ModeReport& mode) {
   return fmt::format("{} ({} is the bottleneck)", text, bottleneck_text(mode.bottleneck));
 }
 
-std::string compression_text(const transfer::ModeReport& mode,
-                             const transfer::CompressionReport& report) {
-  std::string text = fmt::format("{}: ", to_string(mode.asked));
+std::string compression_text(const transfer::CompressionReport& report) {
+  std::string text = fmt::format("{}: ", to_string(report.asked));
   if (report.packed_bytes > 0 && report.level) {
     text += fmt::format("{} compressed, mostly at level {}", format_size(report.packed_bytes),
                         *report.level);
   } else {
     text += "nothing was compressed";
-    if (!mode.supported) text += ", the receiver does not take it";
+    if (report.asked != transfer::Mode::kPlain && !report.supported)
+      text += ", the receiver does not take it";
   }
   if (report.bottleneck == Bottleneck::kUnknown) return text;
   return fmt::format("{}; {} was the bottleneck", text, bottleneck_text(report.bottleneck));

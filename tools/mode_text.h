@@ -11,8 +11,7 @@ namespace vhdxm::tools {
 /// "plain", "level 1", "60% level 1, 40% level 3"; and what holds the job back, if that is known.
 std::string mode_text(const transfer::ModeReport& mode);
 /// "auto: 1.2 GiB compressed, mostly at level 1; the network was the bottleneck"
-std::string compression_text(const transfer::ModeReport& mode,
-                             const transfer::CompressionReport& report);
+std::string compression_text(const transfer::CompressionReport& report);
 
 /// Adds "mode", "ways" (each a level, or null for plain, and its share) and "bottleneck".
 void add_mode(boost::json::object& fields, const transfer::ModeReport& mode);

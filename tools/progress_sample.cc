@@ -73,6 +73,11 @@ std::string saved(const transfer::Progress& job) {
   return fmt::format("saved {} ({})", format_size(sum), parts);
 }
 
+/// Whether payload flows, and it is known how.
+bool travels(const transfer::Progress& job) {
+  return job.mode && job.phase == transfer::Phase::kCopying;
+}
+
 std::string drawn_bar(const ProgressSample& sample, std::size_t width) {
   std::size_t filled = width;
   if (sample.done < sample.total) {
@@ -127,7 +132,7 @@ std::string progress_line(const ProgressSample& sample, const Pace& pace) {
   if (sample.job) {
     line += ", wire " + format_size(sample.job->wire_bytes);
     if (const std::string text = saved(*sample.job); !text.empty()) line += ", " + text;
-    if (sample.job->phase == transfer::Phase::kCopying) line += ", " + mode_text(sample.job->mode);
+    if (travels(*sample.job)) line += ", " + mode_text(*sample.job->mode);
   }
   if (const auto rate = pace.bytes_per_second(); rate > 0) line += ", " + format_rate(rate);
   if (const auto left = pace.remaining(sample.total); left && sample.done < sample.total) {
@@ -151,9 +156,7 @@ std::string progress_bar(const ProgressSample& sample, const Pace& pace, unsigne
   }
   if (sample.job) {
     parts.push_back("wire " + format_size(sample.job->wire_bytes));
-    if (sample.job->phase == transfer::Phase::kCopying) {
-      parts.push_back(mode_text(sample.job->mode));
-    }
+    if (travels(*sample.job)) parts.push_back(mode_text(*sample.job->mode));
     if (std::string text = saved(*sample.job); !text.empty()) parts.push_back(std::move(text));
   }
   std::string tail;
@@ -189,7 +192,7 @@ boost::json::object progress_fields(const ProgressSample& sample, const Pace& pa
     fields["unallocated_bytes"] = job.unallocated_bytes;
     fields["same_bytes"] = job.same_bytes;
     fields["compressed_bytes"] = job.compressed_bytes;
-    add_mode(fields, job.mode);
+    if (job.mode) add_mode(fields, *job.mode);
     fields["resumed_bytes"] = job.resumed_bytes;
     fields["written_bytes"] = job.written_bytes;
     fields["durable_bytes"] = job.durable_bytes;

@@ -32,6 +32,8 @@ const char* json_type(ReceiverEvent::Type type) {
       return "disk_identical";
     case kJobDone:
       return "job_done";
+    case kMeasured:
+      return "measured";
     case kJobFailed:
       return "job_failed";
     case kPeerRefused:
@@ -64,6 +66,9 @@ std::string sentence(const ReceiverEvent& event) {
                          peer, disk);
     case kJobDone:
       return fmt::format("job {} from {}: done", event.job, peer);
+    case kMeasured:
+      return fmt::format("job {} from {}: measured how long a move would take; nothing was kept",
+                         event.job, peer);
     case kJobFailed:
       return fmt::format("job {} from {}: failed: {}; the source still owns its disk, and {}",
                          event.job, peer, failure_text(event),

@@ -91,7 +91,7 @@ std::string summary_text(const SendOutcome& outcome) {
           (totals.compressed_bytes == 0
                ? std::string()
                : fmt::format(", compressed {}", format_size(totals.compressed_bytes))));
-  out += row("mode", compression_text(totals.mode, report.compression));
+  out += row("mode", compression_text(report.compression));
   out += row("time", fmt::format("{:.1f} s, {}",
                                  static_cast<double>(milliseconds_of(report).count()) / 1000,
                                  format_rate(payload_rate(report))));
@@ -142,7 +142,7 @@ boost::json::object summary_json(const SendOutcome& outcome) {
   fields["zero_bytes"] = totals.zero_bytes;
   fields["same_bytes"] = totals.same_bytes;
   fields["compressed_bytes"] = totals.compressed_bytes;
-  fields["mode"] = transfer::to_string(totals.mode.asked);
+  fields["mode"] = transfer::to_string(report.compression.asked);
   fields["compression"] = compression_fields(report.compression);
   fields["resumed_bytes"] = totals.resumed_bytes;
   fields["partials_replaced"] = totals.partials_replaced;

@@ -23,7 +23,7 @@ using compression::LevelCost;
 // Of the payload, that may be read: what a person would call nothing.
 constexpr std::uint64_t kSamplePart = 100;
 constexpr std::uint64_t kSampleBytesMax = 16 * 1024 * 1024;
-constexpr double kLevelsCpuSeconds = 1.5;
+constexpr double kLevelsCpuSeconds = 1.0;
 // Streams that wait for the network for more than this of their time are bounded by it.
 constexpr double kLinkBound = 0.25;
 // Until somebody was asked: processor seconds a byte, as measured (docs/compression.md#the-model).
@@ -98,8 +98,7 @@ Result<Advice> Advisor::Impl::look_at_disk(DiskSample& sample, std::vector<Level
   if (sample.read_bytes > 0) {
     advice.zero_share =
         static_cast<double>(sample.zero_bytes) / static_cast<double>(sample.read_bytes);
-    advice.conditions.source_bytes_per_s =
-        static_cast<double>(sample.read_bytes) / sample.read_seconds;
+    advice.conditions.source_bytes_per_s = sample.read_bytes_per_second;
   }
   costs = {LevelCost{}};
   if (sample.bytes.empty()) return advice;

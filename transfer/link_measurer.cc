@@ -18,8 +18,8 @@ namespace {
 using namespace std::chrono_literals;
 
 // A connection needs some round trips until it goes as fast as it can.
-constexpr auto kWarmUp = 300ms;
-constexpr auto kFlow = 700ms;
+constexpr auto kWarmUp = 250ms;
+constexpr auto kFlow = 600ms;
 constexpr auto kPoll = 10ms;
 
 double seconds(WaitClock::Duration time) {

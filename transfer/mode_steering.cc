@@ -71,8 +71,8 @@ void ModeSteering::steer(const SendStream::Work& work, TimePoint now) {
 
 CompressionReport ModeSteering::summary() const {
   const ModeControl::Totals totals = control_.totals();
-  CompressionReport report{.packed_bytes = totals.packed_bytes,
-                           .processor_ns = totals.processor_ns};
+  CompressionReport report{
+      .asked = mode_, .packed_bytes = totals.packed_bytes, .processor_ns = totals.processor_ns};
   std::uint64_t most = 0;
   for (const auto& [level, bytes] : totals.by_level) {
     if (bytes <= most) continue;

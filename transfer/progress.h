@@ -39,7 +39,6 @@ const char* to_string(Bottleneck bottleneck);
 /// How payload travels, and why.
 struct ModeReport {
   Mode asked = Mode::kAuto;
-  bool supported = true;  ///< The receiver takes compressed payload.
   ModeMix mix;
   double gaining = 1;  ///< Of what was lately to be compressed, the share that gained by it.
   Bottleneck bottleneck = Bottleneck::kUnknown;
@@ -47,6 +46,8 @@ struct ModeReport {
 
 /// How the payload of a whole job travelled.
 struct CompressionReport {
+  Mode asked = Mode::kAuto;
+  bool supported = true;           ///< The receiver takes compressed payload.
   std::uint64_t packed_bytes = 0;  ///< Payload that travelled compressed; as long as it was before.
   std::optional<int> level = {};   ///< At which most of that was compressed.
   std::uint64_t processor_ns = 0;  ///< Of compression, at this host.
@@ -70,7 +71,7 @@ struct Progress {
   std::uint64_t same_bytes = 0;         ///< Payload that the destination had: compared, not sent.
   std::uint32_t partials_replaced = 0;  ///< Disks whose partial did not fit: they start anew.
   std::uint64_t compressed_bytes = 0;   ///< Payload that compression took off the wire.
-  ModeReport mode;                      ///< How payload travels at the moment, and why.
+  std::optional<ModeReport> mode;       ///< How payload travels at the moment; a sender knows.
   std::uint64_t written_bytes = 0;      ///< Acknowledged as written.
   std::uint64_t durable_bytes = 0;      ///< Acknowledged as durable.
   std::chrono::steady_clock::duration elapsed{};

@@ -126,7 +126,7 @@ asio::awaitable<void> ReceiveJob::run() {
     emit(ReceiverEvent::Type::kJobFailed);
   } else {
     succeeded_ = true;
-    emit(ReceiverEvent::Type::kJobDone);
+    emit(measured() ? ReceiverEvent::Type::kMeasured : ReceiverEvent::Type::kJobDone);
   }
 }
 
@@ -546,7 +546,7 @@ void ReceiveJob::emit(ReceiverEvent::Type type, const std::string& disk, std::ui
 
 void ReceiveJob::emit_progress(Phase phase) {
   last_progress_ = std::chrono::steady_clock::now();
-  if (!setting_.on_event) return;
+  if (!setting_.on_event || measured()) return;
   Progress progress;
   progress.phase = phase;
   progress.disk_count = static_cast<std::uint32_t>(offer_.disks.size());

@@ -40,6 +40,8 @@ const char* to_string(ReceiverEvent::Type type) {
       return "disk_arrived";
     case ReceiverEvent::Type::kDiskIdentical:
       return "disk_identical";
+    case ReceiverEvent::Type::kMeasured:
+      return "measured";
     case ReceiverEvent::Type::kJobDone:
       return "job_done";
     case ReceiverEvent::Type::kJobFailed:

@@ -43,6 +43,7 @@ struct ReceiverEvent {
     kDiskArrived,    ///< `disk` has its name and is durable.
     kDiskIdentical,  ///< `disk` was here already.
     kJobDone,
+    kMeasured,     ///< A sender asked how long a move would take; nothing was to be kept.
     kJobFailed,    ///< `failure` says why, and `kept` what is left of the unfinished disk.
     kPeerRefused,  ///< A peer that was not authenticated, or broke the protocol, was turned away.
   };

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <thread>
 
 #include "base/check.h"
@@ -12,8 +13,8 @@ namespace vhdxm::transfer {
 namespace {
 
 constexpr std::uint64_t kExtentBytes = 1024 * 1024;
-// Half an extent: twice as many places for the same bytes, and long enough for what a level finds.
-constexpr std::uint64_t kPieceBytes = 512 * 1024;
+// Many places for the same bytes, each long enough for what a level finds.
+constexpr std::uint64_t kPieceBytes = kCellBytes;
 constexpr std::size_t kMapExtents = 1024;
 constexpr unsigned kThreads = 4;
 
@@ -46,6 +47,10 @@ Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view,
   return found;
 }
 
+double seconds_since(std::chrono::steady_clock::time_point begin) {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
 std::vector<std::uint64_t> spread(std::uint64_t payload_bytes, std::uint64_t bytes_max) {
   const std::uint64_t count = std::max<std::uint64_t>(bytes_max / kPieceBytes, 1);
   std::vector<std::uint64_t> targets;
@@ -66,23 +71,27 @@ Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes
   std::vector<std::vector<std::byte>> parts(extents.size());
   std::vector<Result<void>> results(kThreads, Result<void>{});
   std::atomic<std::size_t> next{0};
-  const auto begin = std::chrono::steady_clock::now();
+  std::vector<double> times(extents.size());  // seconds a byte
   {
     std::vector<std::thread> threads;
     for (auto& result : results) {
       threads.emplace_back([&] {
         for (std::size_t i = next++; i < extents.size() && !result.has_error(); i = next++) {
           parts[i].resize(extents[i].length);
+          const auto before = std::chrono::steady_clock::now();
           result = read_exact_at(*extents[i].file, extents[i].file_offset, parts[i],
                                  "payload of the disk");
+          times[i] = seconds_since(before) / static_cast<double>(extents[i].length);
         }
       });
     }
     for (auto& thread : threads) thread.join();
   }
-  sample.read_seconds =
-      std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
   for (auto& result : results) VHDXM_TRY_VOID(std::move(result));
+  // The median: one read that had to wait for somebody else's says nothing about the disk.
+  std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
+                   times.end());
+  sample.read_bytes_per_second = kThreads / times[times.size() / 2];
   for (const auto& part : parts) {
     sample.read_bytes += part.size();
     for (std::size_t at = 0; at < part.size(); at += kCellBytes) {

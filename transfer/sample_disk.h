@@ -2,7 +2,6 @@
 // measure with.
 #pragma once
 
-#include <chrono>
 #include <cstdint>
 #include <memory>
 #include <span>
@@ -18,10 +17,11 @@ struct DiskSample {
   std::vector<std::byte> bytes;  ///< Extents back to back; zeros left out, as a move does.
   std::uint64_t read_bytes = 0;  ///< Of the disk, zeros among them.
   std::uint64_t zero_bytes = 0;  ///< Of read_bytes: cells that were all zero.
-  double read_seconds = 0;       ///< How long reading took, over a few threads.
+  /// How fast the disk is read by a few threads, as far as the sample tells.
+  double read_bytes_per_second = 0;
 };
 
-/// Reads at most `bytes_max` of the disk's payload, at least one piece, in pieces of 512 KiB (or
+/// Reads at most `bytes_max` of the disk's payload, at least one piece, in pieces of 256 KiB (or
 /// less where payload is in smaller pieces) spread evenly over it.
 /// `payload_bytes`: what its map says there is. Errors: of reading.
 Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes,

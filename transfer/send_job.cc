@@ -461,7 +461,6 @@ Progress SendJob::snapshot() {
 
 ModeReport SendJob::mode_report() const {
   return {.asked = options_.mode,
-          .supported = options_.mode == Mode::kPlain || !streams_job_ || compressors_ != nullptr,
           .mix = compressors_ ? steering_.mix() : ModeMix{},
           .gaining = steering_.gaining(),
           .bottleneck = steering_.bottleneck()};
@@ -482,6 +481,7 @@ SendResult SendJob::result() {
   report.streams_replaced = session_->streams_replaced();
   report.resent_bytes = counters_.resent_bytes.load();
   report.compression = steering_.summary();
+  report.compression.supported = !streams_job_ || compressors_ != nullptr;
   if (pool_) {
     report.peak_buffer_bytes = pool_->high_water() * pool_->buffer_bytes();
     report.buffer_stages = pool_->stage_bytes();
