@@ -1,6 +1,6 @@
-// Frame headers: {u32 extent_bytes_max, u32 disk_count, u8 keep CRC} and the header.
-// The CRC is made good unless the input says otherwise, so that the fields behind it are reached.
-// Oracle: what is accepted keeps its limits and encodes to the same bytes.
+// Frame headers: {u32 extent_bytes_max, u32 disk_count, u8: 0x80 zstd agreed, else keep CRC} and
+// the header. The CRC is made good unless the input says otherwise, so that the fields behind it
+// are reached. Oracle: what is accepted keeps its limits and encodes to the same bytes.
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
@@ -19,9 +19,10 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   constexpr std::size_t kChecksumAt = kFrameHeaderBytes - 4;
   if (size < kSettingBytes) return 0;
   const std::span<const std::byte> input = std::as_bytes(std::span(data, size));
-  const FrameLimits limits{.extent_bytes_max = load_raw<Le32>(input.data()),
-                           .disk_count = load_raw<Le32>(input.data() + 4)};
-  const bool keep_checksum = input[8] != std::byte{0};
+  FrameLimits limits{.extent_bytes_max = load_raw<Le32>(input.data()),
+                     .disk_count = load_raw<Le32>(input.data() + 4)};
+  const bool keep_checksum = (input[8] & std::byte{0x7f}) != std::byte{0};
+  limits.zstd = (input[8] & std::byte{0x80}) != std::byte{0};
   const std::span<const std::byte> rest = input.subspan(kSettingBytes);
   FrameHeaderBytes bytes{};
   std::copy_n(rest.begin(), std::min(rest.size(), bytes.size()), bytes.begin());
@@ -46,6 +47,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (frame->kind == FrameKind::kData) {
     VHDXM_CHECK(frame->raw_length <= limits.extent_bytes_max);
     VHDXM_CHECK(frame->wire_length > 0 && frame->wire_length <= frame->raw_length);
+    const bool packed = frame->codec != compression::Codec::kNone;
+    VHDXM_CHECK(packed ? limits.zstd && frame->wire_length < frame->raw_length
+                       : frame->wire_length == frame->raw_length);
   } else {
     VHDXM_CHECK(frame->wire_length == 0);
   }

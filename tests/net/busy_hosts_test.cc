@@ -61,13 +61,14 @@ TEST_F(SeveralSenders, EachHasItsOwnBudget) {
 
 TEST_F(SeveralSenders, AStreamMoreThanTheShareIsRefused) {
   ReceiverOptions options = receiver_options();
-  options.jobs_max = 4;
-  options.memory_bytes = 12 * kMiB;
+  options.jobs_max = 1;
+  options.memory_bytes = 13 * kMiB;
   RunningReceiver receiver(options);
   HandSender sender(receiver.port(), key_);
   sender.hello_message.streams_wanted = 64;
   sender.connect();
-  EXPECT_EQ(sender.hello().streams_max, 2u);  // 1 MiB for the payload, half for what TLS needs
+  // 1 MiB for the payload, half for what TLS needs, 1 MiB to unpack to.
+  EXPECT_EQ(sender.hello().streams_max, 2u);
   sender.offer({HandDisk("a.vhdx").offer});
   sender.begin(0, HandDisk("a.vhdx").plan);
   sender.request_streams(2);

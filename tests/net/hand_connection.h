@@ -44,7 +44,7 @@ class HandConnection {
   std::vector<std::byte> receive_some();
   /// Fewer if the connection ends first.
   std::vector<std::byte> receive_exactly(std::size_t count);
-  /// The next message but Heartbeat; nothing at the end of the connection.
+  /// The next message but Heartbeat and Load; nothing at the end of the connection.
   std::optional<Message> receive();
   /// The next message, which must be of this type.
   template <class T>

@@ -47,6 +47,7 @@ TEST(SendSummary, IsATableForAPerson) {
             "web01.vhdx is complete at newhost; the source keeps its copy and is unchanged.\n"
             "  sent      6 GiB on the wire, for 40 GiB of 1 disk\n"
             "  saved     34 GiB: unallocated 32 GiB, zero 2 GiB\n"
+            "  mode      auto: nothing was compressed\n"
             "  time      64.0 s, 128 MiB/s\n"
             "  streams   4\n"
             "  peer      10.0.0.5:6600, vhdx-migrate 0.1.0\n"

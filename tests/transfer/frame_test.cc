@@ -51,6 +51,13 @@ FrameHeader end_frame() {
   return frame;
 }
 
+FrameHeader packed_frame() {
+  FrameHeader frame = data_frame();
+  frame.codec = compression::Codec::kZstd;
+  frame.wire_length = 0x1234;
+  return frame;
+}
+
 /// The header with the bytes at `at` replaced and its CRC made good again.
 FrameHeaderBytes forged(FrameHeaderBytes bytes, std::size_t at, std::span<const std::byte> value) {
   std::copy(value.begin(), value.end(), bytes.begin() + static_cast<std::ptrdiff_t>(at));
@@ -138,6 +145,21 @@ TEST(Frame, WireLengthFitsTheRawLength) {
   EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
   frame.raw_length = 0;
   EXPECT_EQ(errc_of(encode(frame)), Errc::kProtocol);
+}
+
+TEST(Frame, PackedPayloadIsShorterAndWasAgreedOn) {
+  FrameLimits limits = kLimits;
+  EXPECT_EQ(errc_of(encode(packed_frame())), Errc::kProtocol) << "nobody agreed";
+  limits.zstd = true;
+  const Result<FrameHeader> again = decode_frame_header(encode(packed_frame()), limits);
+  ASSERT_TRUE(again) << describe(again.error());
+  EXPECT_EQ(*again, packed_frame());
+  FrameHeader as_long = packed_frame();
+  as_long.wire_length = static_cast<std::uint32_t>(as_long.raw_length);
+  EXPECT_TRUE(decode_frame_header(encode(as_long), limits).has_error()) << "it saves nothing";
+  FrameHeader range = range_frame(FrameKind::kZero);
+  range.codec = compression::Codec::kZstd;
+  EXPECT_TRUE(decode_frame_header(encode(range), limits).has_error()) << "nothing is packed";
 }
 
 TEST(Frame, RangesMayBeLongAndCarryNothing) {

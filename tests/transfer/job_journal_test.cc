@@ -31,7 +31,7 @@ JobJournal example() {
 TEST(JobJournal, GoldenHeader) {
   const auto bytes = encode_journal(example());
   EXPECT_EQ(to_hex(std::span(bytes).first(52)),
-            "56 48 44 58 4d 4a 4e 4c 01 00 02 00 5c 00 00 00 "
+            "56 48 44 58 4d 4a 4e 4c 01 00 03 00 5c 00 00 00 "
             "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9 ca cb cc cd ce cf "
             "08 07 06 05 04 03 02 01 18 17 16 15 14 13 12 11 00 00 00 00");
 }

@@ -2,10 +2,14 @@
 
 #include <gtest/gtest.h>
 
+#include <fmt/format.h>
+
+#include <array>
 #include <random>
 #include <vector>
 
 #include "tests/support/random_seed.h"
+#include "transfer/compressor_pool.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -31,7 +35,7 @@ TEST(MemoryBudget, EightJobsOfADefaultReceiverFitWhoeverComesFirst) {
 
 TEST(MemoryBudget, LittleMemoryMeansFewerJobsNotMoreMemory) {
   const ReceiverBudget budget{.memory_bytes = 16 * kMiB, .extent_bytes = kMiB, .jobs_max = 8};
-  EXPECT_EQ(budget.jobs(), 3U);
+  EXPECT_EQ(budget.jobs(), 2U);
   const ReceiverBudget tiny{.memory_bytes = 1, .extent_bytes = kMiB, .jobs_max = 8};
   EXPECT_EQ(tiny.jobs(), 1U);
   EXPECT_EQ(tiny.next_share(0, 0), tiny.job_bytes(1)) << "one stream is the least there can be";
@@ -45,7 +49,49 @@ TEST(MemoryBudget, CreditFollowsMemoryAndCannotWrap) {
 
 TEST(MemoryBudget, OneStreamIsTheLeast) {
   EXPECT_EQ(streams_within(0, kMiB), 1U);
-  EXPECT_EQ(streams_within(64 * kMiB, kMiB), 39U);
+  EXPECT_EQ(streams_within(64 * kMiB, kMiB), 42U);
+}
+
+TEST(MemoryBudget, ASenderDividesBetweenStreamsAndCompressors) {
+  constexpr std::array<int, 4> kLevels = {12, 6, 3, 1};
+  for (const std::uint64_t memory : {0ull, 8ull, 16ull, 32ull, 64ull, 1024ull}) {
+    for (const std::uint64_t streams : {1u, 4u, 16u, 64u}) {
+      for (const std::uint64_t compressors : {0u, 1u, 2u, 16u}) {
+        SCOPED_TRACE(
+            fmt::format("{} MiB, {} streams, {} compressors", memory, streams, compressors));
+        const SenderBudget budget{.memory_bytes = memory * kMiB,
+                                  .extent_bytes = kMiB,
+                                  .streams_wanted = streams,
+                                  .compressors_wanted = compressors,
+                                  .levels = kLevels};
+        const SenderBudget::Shares shares = budget.shares();
+        EXPECT_GE(shares.streams, 1U);
+        EXPECT_LE(shares.streams, streams);
+        EXPECT_LE(shares.compressors, compressors);
+        EXPECT_EQ(shares.compressors == 0, compressors == 0);
+        std::uint64_t held = kSenderOverheadBytes + shares.streams * (kMiB + kStreamOverheadBytes);
+        if (compressors > 0) {
+          held += shares.compressors * CompressorPool::memory_bytes(kMiB, shares.level_max);
+        }
+        if (memory >= 16) {
+          EXPECT_LE(held, memory * kMiB);
+        }
+      }
+    }
+  }
+}
+
+TEST(MemoryBudget, ADefaultSenderOnTwoProcessorsHasAllLevelsAndSixteenStreams) {
+  constexpr std::array<int, 4> kLevels = {12, 6, 3, 1};
+  const SenderBudget budget{.memory_bytes = 64 * kMiB,
+                            .extent_bytes = kMiB,
+                            .streams_wanted = 16,
+                            .compressors_wanted = 2,
+                            .levels = kLevels};
+  const SenderBudget::Shares shares = budget.shares();
+  EXPECT_EQ(shares.level_max, 12);
+  EXPECT_EQ(shares.compressors, 2U);
+  EXPECT_EQ(shares.streams, 16U);
 }
 
 TEST(MemoryBudget, JobsThatComeAndGoNeverHoldMoreThanThereIs) {

@@ -351,7 +351,8 @@ TEST(ProtocolVersion, ChangedMessagesNeedAnotherVersion) {
     const char* digest;
   };
   const std::map<std::uint16_t, Pin> pins = {{1, {30, "6738e86c606c6ef82cf583d914577e98"}},
-                                             {2, {33, "5cf123f0c8cfd90fa2c278023623838e"}}};
+                                             {2, {33, "5cf123f0c8cfd90fa2c278023623838e"}},
+                                             {3, {36, "0"}}};
   std::string all;
   const std::vector<MessageTable> code = messages_of_the_code();
   for (const MessageTable& message : code) {
