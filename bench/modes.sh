@@ -3,7 +3,8 @@
 #
 #   bench/modes.sh [--disks files,random,zero,text,database] [--rates 100M,1G,2.5G,10G,unlimited]
 #                  [--modes plain,1,3,6,9,auto,zstd-adapt] [--rounds 3] [--size-mib 512]
-#                  [--dir FOLDER] [--json FILE] [--svg FOLDER] [--no-advise] [--no-install]
+#                  [--dir FOLDER] [--json FILE] [--svg FOLDER] [--drop] [--no-advise]
+#                  [--no-install]
 #   bench/modes.sh --disks text --rates 1G --modes plain,1,auto --rounds 1 --size-mib 64   # a minute
 #
 # Two network namespaces are the hosts; tbf on both ends of the wire between them is the link. Disks are
@@ -14,6 +15,7 @@
 # The source is in the page cache, the clock stops when the destination is synced, every copy is compared
 # with the source. In each round every mode has its turn, in another order; the table has medians, what
 # auto lost against the best fixed mode (turns of one round compared), and what `vhdx-migrate advise` said.
+# --drop: also over a link that drops from 10G to 100M and comes back; --size-mib 4096 is needed for that.
 # --json: the record; --svg: a chart for each disk, time over rate, with the rate marked from which
 # plain is the fastest. --dir: where disks are made (default: TMPDIR or /var/tmp).
 # VHDX_MIGRATE_TOOL names a vhdx-migrate that is built already. Needs root, for the namespaces.

@@ -15,6 +15,7 @@ import subprocess
 import sys
 from xml.sax.saxutils import escape
 
+import modes_drop
 import modes_link
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 760, 430, 64, 130, 62, 74
@@ -46,7 +47,7 @@ def new_record(options):
                f"{platform.release()}, {' '.join(filesystem)}, commit {commit or 'unknown'}, "
                f"{datetime.datetime.now(datetime.timezone.utc):%Y-%m-%d}")
     return {"schema": 1, "machine": machine, "size_mib": options.size_mib, "rounds": options.rounds,
-            "modes": options.modes, "rates": options.rates, "disks": {}, "cells": []}
+            "modes": options.modes, "rates": options.rates, "disks": {}, "cells": [], "drops": {}}
 
 
 def median_of(cell, mode, field="wall_s"):
@@ -113,6 +114,18 @@ def crossover(record, disk):
     return None
 
 
+def advice_summary(record):
+    """How far what advise predicted was from what was measured."""
+    off = [(advised(cell, mode) / median_of(cell, mode), f"{name_of(mode)}, {cell['disk']} at {cell['rate']}")
+           for cell in record["cells"] for mode in cell["runs"] if advised(cell, mode) is not None]
+    if not off:
+        return "No predictions of advise."
+    worst, where = max(off, key=lambda one: abs(math.log(max(one[0], 1e-9))))
+    near = {share: sum(abs(ratio - 1) <= share for ratio, _ in off) for share in (0.15, 0.30)}
+    return (f"Of {len(off)} predictions of advise, {near[0.15]} are within 15 % and {near[0.30]} "
+            f"within 30 % of what was measured; furthest off: {worst:.2f} of it ({where}).")
+
+
 def table(record):
     modes = record["modes"]
     with_advice = any(cell["advice"] for cell in record["cells"])
@@ -139,7 +152,9 @@ def table(record):
         rate = crossover(record, disk)
         out += ["", f"Plain is the fastest from {rate / 1e9:.2f} Gbit/s on." if rate
                 else "Plain and compression do not change places within these rates.", ""]
-    return "\n".join(out)
+    for disk, rates in record.get("drops", {}).items():
+        out += modes_drop.table(disk, rates)
+    return "\n".join(out + [advice_summary(record)])
 
 
 class Axes:

@@ -13,6 +13,7 @@ import tempfile
 import time
 
 import modes_disks
+import modes_drop
 import modes_link
 import modes_report
 
@@ -67,6 +68,7 @@ def parse(arguments):
     parser.add_argument("--json")
     parser.add_argument("--svg")
     parser.add_argument("--no-advise", action="store_true")
+    parser.add_argument("--drop", action="store_true")
     parser.add_argument("--tool")
     parser.add_argument("--check", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args(arguments)
@@ -145,16 +147,20 @@ class Bench:
             time.sleep(0.01)
         raise RuntimeError("receive does not listen: " + (self.work / "receive.err").read_text())
 
-    def move(self, disk, mode):
-        """One move by vhdx-migrate."""
+    def start_move(self, disk, mode, progress, **streams):
+        """Receiver and sender of one move by vhdx-migrate, which runs."""
         receiver, address = self.receive("--once")
         flags = {"plain": ["plain"], "auto": ["auto"]}.get(mode, ["compress", "--level", mode])
-        output = self.work / "send.jsonl"
-        begin = time.monotonic()
         sender = self.children.start(
             [*self.link.on(modes_link.SENDER), self.options.tool, "send", disk, address, "--as",
-             "disk.vhdx", "--key-file", self.key, "--json", "--progress", "none", "--mode", *flags],
-            stdout=open(output, "wb"))
+             "disk.vhdx", "--key-file", self.key, "--json", "--progress", progress, "--mode", *flags],
+            **streams)
+        return receiver, sender
+
+    def move(self, disk, mode):
+        output = self.work / "send.jsonl"
+        begin = time.monotonic()
+        receiver, sender = self.start_move(disk, mode, "none", stdout=open(output, "wb"))
         sender_cpu_s = self.children.finish(sender)
         wall_s = time.monotonic() - begin
         lines = [json.loads(one) for one in output.read_text(encoding="utf-8").splitlines()]
@@ -194,13 +200,16 @@ class Bench:
             while file.read(1 << 20):
                 pass
 
-    def turn(self, disk, mode):
-        self.fresh(disk)
-        result = self.move_zstd_adapt(disk) if mode == "zstd-adapt" else self.move(disk, mode)
+    def check_copy(self, disk, mode):
         compared = subprocess.run(["qemu-img", "compare", "-q", "-f", "vhdx", "-F", "vhdx", disk,
                                    self.to / "disk.vhdx"], check=False)
         if compared.returncode != 0:
             raise RuntimeError(f"{disk.name} by {mode}: the copy differs from the source")
+
+    def turn(self, disk, mode):
+        self.fresh(disk)
+        result = self.move_zstd_adapt(disk) if mode == "zstd-adapt" else self.move(disk, mode)
+        self.check_copy(disk, mode)
         return result
 
     def advise(self, disk):
@@ -255,6 +264,9 @@ def run(options, work):
                     cell = {"disk": kind, "rate": rate, "advice": None, "runs": {}}
                     measure_cell(bench, disk, cell)
                     record["cells"].append(cell)
+                    write_record(record, options)
+                if options.drop:
+                    record["drops"][kind] = modes_drop.run(bench, disk, say)
                     write_record(record, options)
                 disk.unlink()
         finally:

@@ -157,7 +157,7 @@ TEST(Compressor, LevelsAndSizesInAnyOrder) {
     for (int i = 0; i < 60; ++i) {
       const std::size_t size = std::min<std::size_t>(1 + (random() >> (random() % 64)), 300000);
       const Bytes raw(all.begin(), all.begin() + static_cast<std::ptrdiff_t>(size));
-      const auto levels = static_cast<std::uint64_t>(level_max - kLevelMin + 1);
+      const auto levels = std::uint64_t{1} + static_cast<std::uint64_t>(level_max - kLevelMin);
       round_trip(compressor, raw, kLevelMin + static_cast<int>(random() % levels));
     }
   }

@@ -175,8 +175,8 @@ TEST(LinkModel, PositionsMoveAlongTheLadderWithoutJumps) {
   EXPECT_EQ(kRows[middle.strong].level, 3);
   EXPECT_DOUBLE_EQ(middle.strong_share, 0.25);
   double before = model.predict(model.at(0), conditions).wire_bytes;
-  for (double position = 0.01; position <= 3; position += 0.01) {
-    const double wire = model.predict(model.at(position), conditions).wire_bytes;
+  for (int hundredths = 1; hundredths <= 300; ++hundredths) {
+    const double wire = model.predict(model.at(hundredths / 100.0), conditions).wire_bytes;
     EXPECT_LT(wire, before);
     EXPECT_LT(before - wire, 0.01 * kGigabyte);
     before = wire;
@@ -297,7 +297,8 @@ TEST(LinkModel, TheLadderHoldsTheBestMixOfSenderAndLink) {
     ASSERT_LE(position, model.position_max());
     ASSERT_NEAR(rate_of(model, model.at(position), made.conditions) / best, 1, 1e-9)
         << "round " << round;
-    for (double other = 0; other <= model.position_max(); other += 0.05) {
+    for (int i = 0; i <= 100; ++i) {
+      const double other = model.position_max() * i / 100;
       ASSERT_LE(rate_of(model, model.at(other), made.conditions), best * (1 + 1e-9));
     }
   }

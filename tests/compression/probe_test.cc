@@ -93,7 +93,7 @@ TEST(Probe, SeesWhatIsOnlyInAPartOfTheExtent) {
   Bytes in_pages = in_a_run;
   Bytes hardly = in_a_run;
   std::copy_n(text.begin(), kExtent / 4, in_a_run.begin() + kExtent / 2);
-  for (std::size_t page = 0; page + 4096 <= kExtent; page += 3 * 4096) {
+  for (std::size_t page = 0; page + 4096 <= kExtent; page += std::size_t{3} * 4096) {
     std::copy_n(text.begin(), 4096, in_pages.begin() + static_cast<std::ptrdiff_t>(page));
   }
   std::copy_n(text.begin(), kExtent / 64, hardly.begin() + kExtent / 2);

@@ -18,12 +18,13 @@ thread_local std::uint64_t count = 0;
 
 #if defined(VHDXM_HAS_ASAN)
 // AddressSanitizer has malloc for itself, and tells who asks.
+// NOLINTNEXTLINE(bugprone-reserved-identifier,readability-identifier-naming): its name
 extern "C" int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void*,
                                                                            std::size_t),
                                                          void (*on_free)(const volatile void*));
 
 namespace {
-[[maybe_unused]] const int installed = __sanitizer_install_malloc_and_free_hooks(
+[[maybe_unused]] const int kInstalled = __sanitizer_install_malloc_and_free_hooks(
     [](const volatile void*, std::size_t) { ++count; }, [](const volatile void*) {});
 }
 #else
