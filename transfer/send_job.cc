@@ -17,7 +17,7 @@
 namespace vhdxm::transfer {
 namespace {
 
-constexpr std::chrono::milliseconds kProgressInterval{250};
+constexpr std::chrono::milliseconds kSendProgressInterval{250};
 constexpr std::uint32_t kDefaultExtentBytes = 1024 * 1024;  // docs/performance.md#extent-size
 
 std::uint16_t streams_for(const SenderOptions& options, std::uint32_t extent_bytes) {
@@ -208,7 +208,7 @@ std::vector<OfferDisk> SendJob::offer() const {
 
 asio::awaitable<void> SendJob::report_regularly() {
   while (!ended_) {
-    tick_.expires_after(kProgressInterval);
+    tick_.expires_after(kSendProgressInterval);
     (void)co_await tick_.async_wait(asio::as_tuple(asio::use_awaitable));
     if (ended_) break;
     give_up_stalled();
