@@ -1,18 +1,10 @@
 #include "transfer/control_channel.h"
 
 #include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <utility>
 
 namespace vhdxm::transfer {
-namespace {
-
-constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
-
-}  // namespace
-
 ControlChannel::ControlChannel(std::unique_ptr<SecureSocket> socket, const Timeouts& timeouts)
     : socket_(std::move(socket)),
       timeouts_(timeouts),

@@ -2,7 +2,6 @@
 
 #include <fmt/format.h>
 
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/co_spawn.hpp>
 #include <boost/asio/ip/v6_only.hpp>
 #include <boost/asio/post.hpp>
@@ -17,7 +16,6 @@
 namespace vhdxm::transfer {
 namespace {
 
-constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 // Connections that have not proved anything yet. One more, and the oldest is closed: a thousand
 // half-open ones cost this many buffers, and a sender, whose handshake takes milliseconds, gets in.
 constexpr std::size_t kUnprovenMax = 64;

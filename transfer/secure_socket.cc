@@ -8,17 +8,14 @@
 
 #include <algorithm>
 #include <array>
-#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/bind_cancellation_slot.hpp>
 #include <boost/asio/connect.hpp>
-#include <boost/asio/use_awaitable.hpp>
 #include <boost/asio/write.hpp>
 #include <utility>
 
 namespace vhdxm::transfer {
 namespace {
 
-constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 // One system call moves about this much ciphertext: 16 records. Larger reads measured no better.
 constexpr std::size_t kCiphertextBytes = 256 * 1024;
 // A handshake is some hundred bytes. Who has proved nothing yet costs no more than this.

@@ -5,11 +5,13 @@
 #pragma once
 
 #include <atomic>
+#include <boost/asio/as_tuple.hpp>
 #include <boost/asio/awaitable.hpp>
 #include <boost/asio/buffer.hpp>
 #include <boost/asio/cancellation_signal.hpp>
 #include <boost/asio/ip/tcp.hpp>
 #include <boost/asio/steady_timer.hpp>
+#include <boost/asio/use_awaitable.hpp>
 #include <chrono>
 #include <memory>
 #include <optional>
@@ -26,6 +28,10 @@
 namespace vhdxm::transfer {
 
 namespace asio = boost::asio;
+
+/// What a coroutine waits with that takes an error as a value: co_await returns a tuple that begins
+/// with it.
+inline constexpr auto kAsTuple = asio::as_tuple(asio::use_awaitable);
 using asio::ip::tcp;
 using boost::system::system_error;
 

@@ -17,7 +17,7 @@
 namespace vhdxm::transfer {
 namespace {
 
-constexpr std::chrono::milliseconds kProgressInterval{250};
+constexpr std::chrono::milliseconds kSendProgressInterval{250};
 
 constexpr std::chrono::milliseconds kSteerInterval{50};
 // What is read at a time to compare or verify. Bytes.
@@ -175,7 +175,7 @@ std::vector<OfferDisk> SendJob::offer() const {
 
 asio::awaitable<void> SendJob::report_regularly() {
   while (!ended_) {
-    tick_.expires_after(kProgressInterval);
+    tick_.expires_after(kSendProgressInterval);
     (void)co_await tick_.async_wait(asio::as_tuple(asio::use_awaitable));
     if (ended_) break;
     give_up_stalled();

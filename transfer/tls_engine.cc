@@ -40,7 +40,7 @@ constexpr std::size_t kFirstMessageBytesMax = 8 * 1024;
 /// (380 GiB) under one key. Spec: RFC 8446 5.5.
 constexpr std::uint64_t kKeyUpdateBytes = std::uint64_t{64} << 30;
 
-constexpr std::size_t kRecordBytes = 16 * 1024;
+constexpr std::size_t kPlainRecordBytes = 16 * 1024;
 /// Header, content type and tag of a record.
 constexpr std::size_t kRecordOverheadBytes = 5 + 1 + 16;
 
@@ -428,7 +428,7 @@ Result<void> TlsEngine::write(std::span<const std::byte> plain) {
 }
 
 std::size_t TlsEngine::wire_bytes(std::size_t plain_bytes) {
-  const std::size_t records = (plain_bytes + kRecordBytes - 1) / kRecordBytes;
+  const std::size_t records = (plain_bytes + kPlainRecordBytes - 1) / kPlainRecordBytes;
   return plain_bytes + records * kRecordOverheadBytes;
 }
 

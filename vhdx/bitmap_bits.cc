@@ -9,7 +9,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-constexpr const char* kWhere = "sector bitmap block, [MS-VHDX] 2.4";
+constexpr const char* kBitmapWhere = "sector bitmap block, [MS-VHDX] 2.4";
 using Piece = std::array<std::byte, 4096>;
 
 /// Bits [first, end) of one byte. Requires: first < end <= 8.
@@ -40,7 +40,7 @@ Result<void> write_bits(File& file, std::uint64_t block_offset, std::uint64_t fi
       const std::byte ours = mask_in_byte(edge, first, end);
       if (ours == std::byte{0xff}) continue;
       std::array<std::byte, 1> old;
-      VHDXM_TRY_VOID(read_exact_at(file, block_offset + edge, old, kWhere));
+      VHDXM_TRY_VOID(read_exact_at(file, block_offset + edge, old, kBitmapWhere));
       const std::byte kept = old[0] & ~ours;
       piece[static_cast<std::size_t>(edge - at)] = value ? kept | ours : kept;
     }
@@ -59,7 +59,7 @@ Result<bool> all_bits_set(File& file, std::uint64_t block_offset, std::uint64_t 
   for (std::uint64_t at = first / 8; at < (end + 7) / 8;) {
     const auto length = std::min<std::uint64_t>(bytes.size(), (end + 7) / 8 - at);
     const auto piece = std::span(bytes).first(static_cast<std::size_t>(length));
-    VHDXM_TRY_VOID(read_exact_at(file, block_offset + at, piece, kWhere));
+    VHDXM_TRY_VOID(read_exact_at(file, block_offset + at, piece, kBitmapWhere));
     for (std::uint64_t i = 0; i < length; ++i) {
       const std::byte ours = mask_in_byte(at + i, first, end);
       if ((piece[static_cast<std::size_t>(i)] & ours) != ours) return false;
@@ -78,7 +78,8 @@ Result<void> read_bits(File& file, std::uint64_t block_offset, std::uint64_t fir
     const std::uint64_t at = bit / 8;
     const auto length = std::min<std::uint64_t>(bytes.size(), (end + 7) / 8 - at);
     VHDXM_TRY_VOID(read_exact_at(file, block_offset + at,
-                                 std::span(bytes).first(static_cast<std::size_t>(length)), kWhere));
+                                 std::span(bytes).first(static_cast<std::size_t>(length)),
+                                 kBitmapWhere));
     for (const std::uint64_t stop = std::min(end, (at + length) * 8); bit < stop; ++bit) {
       const std::byte byte = bytes[static_cast<std::size_t>(bit / 8 - at)];
       out.push_back((byte >> (bit % 8) & std::byte{1}) != std::byte{0});

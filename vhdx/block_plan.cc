@@ -18,7 +18,7 @@ constexpr std::uint64_t kBlocksPerGroup = kBlocksPerWord * kWordsPerGroup;
 constexpr std::uint64_t kGroupBytes = kBlocksPerGroup / 4;
 /// The low bit of every 2-bit field.
 constexpr std::uint64_t kLowBits = 0x5555555555555555;
-constexpr const char* kWhere = "block plan";
+constexpr const char* kPlanWhere = "block plan";
 
 // Counts of blocks are kept in 32 bits.
 static_assert(kVirtualSizeMax / kBlockBytesMin <= std::numeric_limits<std::uint32_t>::max());
@@ -87,7 +87,7 @@ Result<void> BlockPlan::decode(std::uint64_t first_byte, std::span<const std::by
   VHDXM_CHECK(!sealed());
   if (first_byte > encoded_bytes_ || bytes.size() > encoded_bytes_ - first_byte) {
     return Error{.code = BaseErrc::kOutOfRange,
-                 .where = kWhere,
+                 .where = kPlanWhere,
                  .offset = first_byte,
                  .found = bytes.size(),
                  .expected = encoded_bytes_};

@@ -13,7 +13,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-constexpr const char* kWhere = "range of an arriving disk";
+constexpr const char* kReadBackWhere = "range of an arriving disk";
 constexpr std::array<std::byte, 256 * kKiB> kZeros{};
 
 Error out_of_range(const char* where, std::uint64_t virtual_offset,
@@ -286,7 +286,7 @@ Result<void> BulkWriter::read_back(std::uint64_t virtual_offset, std::span<std::
   while (!out.empty()) {
     const Piece piece = piece_at(virtual_offset, out.size());
     const auto length = static_cast<std::size_t>(piece.length);
-    VHDXM_TRY_VOID(read_exact_at(*file_, file_offset(piece), out.first(length), kWhere));
+    VHDXM_TRY_VOID(read_exact_at(*file_, file_offset(piece), out.first(length), kReadBackWhere));
     virtual_offset += length;
     out = out.subspan(length);
   }

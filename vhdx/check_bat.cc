@@ -14,7 +14,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-constexpr std::size_t kPieceEntries = 8192;
+constexpr std::size_t kCheckedEntries = 8192;
 
 /// Something that may be said once for many entries.
 struct Tally {
@@ -100,9 +100,9 @@ class BatCheck {
 
   template <class Visit>
   Result<void> for_each_entry(Visit visit) {
-    std::vector<Le64> piece(kPieceEntries);
-    for (std::uint64_t first = 0; first < entry_count_; first += kPieceEntries) {
-      const std::uint64_t count = std::min<std::uint64_t>(kPieceEntries, entry_count_ - first);
+    std::vector<Le64> piece(kCheckedEntries);
+    for (std::uint64_t first = 0; first < entry_count_; first += kCheckedEntries) {
+      const std::uint64_t count = std::min<std::uint64_t>(kCheckedEntries, entry_count_ - first);
       const std::uint64_t at = region_.file_offset + first * kBatEntryBytes;
       const auto entries = std::span(piece).first(static_cast<std::size_t>(count));
       const auto bytes = std::as_writable_bytes(entries);

@@ -16,7 +16,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-using TableBytes = std::array<std::byte, kMetadataTableBytes>;
+using MetadataTableBytes = std::array<std::byte, kMetadataTableBytes>;
 
 constexpr std::uint32_t kOfDisk = kMetadataIsVirtualDisk | kMetadataIsRequired;
 
@@ -54,7 +54,7 @@ class MetadataCheck {
       : file_(file), region_(region), findings_(findings) {}
 
   Result<std::optional<Geometry>> run() {
-    const auto bytes = std::make_unique<TableBytes>();
+    const auto bytes = std::make_unique<MetadataTableBytes>();
     std::size_t got = 0;
     if (region_.length >= kMetadataTableBytes) {
       VHDXM_TRY(got, file_.read_some_at(region_.file_offset, *bytes));
@@ -84,7 +84,7 @@ class MetadataCheck {
     std::string name;
   };
 
-  bool check_table(const TableBytes& bytes) {
+  bool check_table(const MetadataTableBytes& bytes) {
     const std::uint64_t table = region_.file_offset;
     const auto header = load_raw<RawMetadataTableHeader>(bytes.data());
     if (header.signature != kMetadataSignature) {

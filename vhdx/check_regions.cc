@@ -13,7 +13,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-using TableBytes = std::array<std::byte, kRegionTableBytes>;
+using RegionTableCopy = std::array<std::byte, kRegionTableBytes>;
 
 bool is_known(const Guid& guid) {
   return guid == kBatRegion || guid == kMetadataRegion;
@@ -26,7 +26,7 @@ std::string name_of(const Guid& guid) {
 }
 
 /// Whether signature and checksum of a copy are good.
-bool check_copy(const TableBytes& bytes, std::size_t copy, Finding::Severity severity,
+bool check_copy(const RegionTableCopy& bytes, std::size_t copy, Finding::Severity severity,
                 FindingList& findings) {
   const auto header = load_raw<RawRegionTableHeader>(bytes.data());
   const std::uint64_t at = kRegionTableOffsets[copy];
@@ -86,10 +86,10 @@ bool check_entry(const RawRegionTableEntry& entry, std::uint64_t at, FindingList
 }  // namespace
 
 Result<CheckedRegions> check_regions(File& file, FindingList& findings) {
-  std::array<std::unique_ptr<TableBytes>, 2> copies;
+  std::array<std::unique_ptr<RegionTableCopy>, 2> copies;
   std::array<bool, 2> whole{};
   for (std::size_t i = 0; i < copies.size(); ++i) {
-    copies[i] = std::make_unique<TableBytes>();
+    copies[i] = std::make_unique<RegionTableCopy>();
     VHDXM_TRY(const std::size_t got, file.read_some_at(kRegionTableOffsets[i], *copies[i]));
     whole[i] = got == copies[i]->size();
   }
@@ -117,7 +117,7 @@ Result<CheckedRegions> check_regions(File& file, FindingList& findings) {
   }
 
   const std::size_t used = good[0] ? 0 : 1;
-  const TableBytes& bytes = *copies[used];
+  const RegionTableCopy& bytes = *copies[used];
   const std::uint64_t table_offset = kRegionTableOffsets[used];
   const auto header = load_raw<RawRegionTableHeader>(bytes.data());
   if (header.reserved != 0) {

@@ -9,7 +9,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-constexpr std::size_t kPieceBytes = 1 << 20;
+constexpr std::size_t kComparedBytes = 1 << 20;
 /// Zero runs can be huge; the watch is asked at least this often.
 constexpr std::uint64_t kStepBytes = std::uint64_t{1} << 40;
 
@@ -34,7 +34,7 @@ Result<Comparison> compare_content(ContentSource& first, ContentSource& second,
                     .first_size_bytes = first.size_bytes(),
                     .second_size_bytes = second.size_bytes()};
   const std::uint64_t common = std::min(result.first_size_bytes, result.second_size_bytes);
-  BufferPool pool(kPieceBytes, 2);
+  BufferPool pool(kComparedBytes, 2);
   const Buffer first_buffer = pool.acquire();
   const Buffer second_buffer = pool.acquire();
   RunCursor first_runs(first);
@@ -48,7 +48,7 @@ Result<Comparison> compare_content(ContentSource& first, ContentSource& second,
       offset += std::min(length, kStepBytes);
       continue;
     }
-    length = std::min<std::uint64_t>(length, kPieceBytes);
+    length = std::min<std::uint64_t>(length, kComparedBytes);
     const auto first_piece = first_buffer.bytes().first(static_cast<std::size_t>(length));
     const auto second_piece = second_buffer.bytes().first(static_cast<std::size_t>(length));
     if (!a.is_zero) VHDXM_TRY_VOID(first.read(offset, first_piece));

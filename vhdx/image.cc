@@ -20,7 +20,7 @@ namespace {
 
 /// Extents of one layer that are resolved at a time: little is mapped in vain when the list is
 /// full.
-constexpr std::size_t kExtentsAtOnce = 64;
+constexpr std::size_t kLayerExtentsAtOnce = 64;
 
 struct FileIdentity {
   dev_t device = 0;
@@ -217,7 +217,7 @@ Result<std::uint64_t> Image::map_from(std::size_t layer, std::uint64_t offset, s
   std::vector<Extent> extents;
   while (at < layer_end) {
     extents.clear();
-    VHDXM_TRY_VOID(layers_[layer]->map(at, layer_end - at, extents, kExtentsAtOnce));
+    VHDXM_TRY_VOID(layers_[layer]->map(at, layer_end - at, extents, kLayerExtentsAtOnce));
     for (const Extent& extent : extents) {
       const std::uint64_t stop = extent.virtual_offset + extent.length;
       if (extent.kind == ExtentKind::kParent && layer + 1 < layers_.size()) {
@@ -248,7 +248,7 @@ Result<void> Image::read(std::uint64_t offset, std::span<std::byte> out) {
     const std::uint64_t from = at - at % sector;
     const std::uint64_t to = (end + sector - 1) / sector * sector;
     extents.clear();
-    VHDXM_TRY_VOID(map(from, to - from, extents, kExtentsAtOnce));
+    VHDXM_TRY_VOID(map(from, to - from, extents, kLayerExtentsAtOnce));
     for (const Extent& extent : extents) {
       const std::uint64_t stop = std::min(end, extent.virtual_offset + extent.length);
       const auto piece =

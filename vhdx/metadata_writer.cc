@@ -14,9 +14,9 @@ namespace vhdxm::vhdx {
 namespace {
 
 constexpr std::uint64_t kItemAlignment = 8;
-constexpr std::array kKnownItems = {kFileParametersItem,     kVirtualDiskSizeItem,
-                                    kVirtualDiskIdItem,      kLogicalSectorSizeItem,
-                                    kPhysicalSectorSizeItem, kParentLocatorItem};
+constexpr std::array kReservedItems = {kFileParametersItem,     kVirtualDiskSizeItem,
+                                       kVirtualDiskIdItem,      kLogicalSectorSizeItem,
+                                       kPhysicalSectorSizeItem, kParentLocatorItem};
 // The region's Length has 32 bits.
 static_assert(kMetadataTableBytes + kOpaqueBytesMax + kMetadataEntryCountMax * kItemAlignment +
                   2 * kMetadataItemBytesMax <=
@@ -40,7 +40,7 @@ Error refused(const char* where) {
 }
 
 Result<void> validate_opaque(const std::vector<OpaqueItem>& items) {
-  if (items.size() > kMetadataEntryCountMax - kKnownItems.size()) {
+  if (items.size() > kMetadataEntryCountMax - kReservedItems.size()) {
     return refused("metadata: more items than the table holds, [MS-VHDX] 2.6.1.1");
   }
   std::set<std::pair<Guid, bool>> seen;
@@ -56,8 +56,8 @@ Result<void> validate_opaque(const std::vector<OpaqueItem>& items) {
     if (item.content.size() > kMetadataItemBytesMax) {
       return refused("metadata: an item of more than 1 MiB, [MS-VHDX] 2.6.1.2");
     }
-    if (!is_user &&
-        std::find(kKnownItems.begin(), kKnownItems.end(), item.item_id) != kKnownItems.end()) {
+    if (!is_user && std::find(kReservedItems.begin(), kReservedItems.end(), item.item_id) !=
+                        kReservedItems.end()) {
       return refused("metadata: a carried item has the ItemId of a known one, [MS-VHDX] 2.6.2");
     }
     if (!seen.emplace(item.item_id, is_user).second) {

@@ -59,7 +59,8 @@ Result<void> OverlayFile::apply_to(File& target) const {
 }
 
 Result<std::size_t> OverlayFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
-  if (offset >= size_bytes_) return std::size_t{0};
+  // An empty span may have no address, which memcpy() must not see.
+  if (out.empty() || offset >= size_bytes_) return std::size_t{0};
   const auto length =
       static_cast<std::size_t>(std::min<std::uint64_t>(out.size(), size_bytes_ - offset));
   const std::uint64_t stop = offset + length;

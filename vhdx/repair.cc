@@ -20,7 +20,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-using TableBytes = std::array<std::byte, kRegionTableBytes>;
+using RegionTableBytes = std::array<std::byte, kRegionTableBytes>;
 
 /// Whether two headers say the same about the content; who wrote last may differ.
 bool same_meaning(Header a, const Header& b) {
@@ -142,9 +142,9 @@ class Repair {
   }
 
   Result<void> mend_region_tables() {
-    std::array<std::unique_ptr<TableBytes>, 2> copies;
+    std::array<std::unique_ptr<RegionTableBytes>, 2> copies;
     for (std::size_t i = 0; i < copies.size(); ++i) {
-      copies[i] = std::make_unique<TableBytes>();
+      copies[i] = std::make_unique<RegionTableBytes>();
       VHDXM_TRY_VOID(read_exact_at(*file_, kRegionTableOffsets[i], *copies[i],
                                    "region table, [MS-VHDX] 2.2.3"));
     }

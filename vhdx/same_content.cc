@@ -6,7 +6,7 @@
 namespace vhdxm::vhdx {
 namespace {
 
-constexpr std::uint64_t kPieceBytes = 64 * kKiB;
+constexpr std::uint64_t kSameBytes = 64 * kKiB;
 
 bool same_place(const Extent& a, const Extent& b) {
   return a.virtual_offset == b.virtual_offset && a.length == b.length && a.kind == b.kind &&
@@ -14,10 +14,10 @@ bool same_place(const Extent& a, const Extent& b) {
 }
 
 Result<bool> same_bytes(File& before, File& after, std::uint64_t begin, std::uint64_t end) {
-  std::vector<std::byte> old_bytes(kPieceBytes);
-  std::vector<std::byte> new_bytes(kPieceBytes);
+  std::vector<std::byte> old_bytes(kSameBytes);
+  std::vector<std::byte> new_bytes(kSameBytes);
   while (begin < end) {
-    const auto count = static_cast<std::size_t>(std::min(end - begin, kPieceBytes));
+    const auto count = static_cast<std::size_t>(std::min(end - begin, kSameBytes));
     const auto was = std::span(old_bytes).first(count);
     const auto is = std::span(new_bytes).first(count);
     VHDXM_TRY_VOID(read_exact_at(before, begin, was, "payload"));

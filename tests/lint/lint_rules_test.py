@@ -8,7 +8,7 @@ from pathlib import Path
 
 sys.dont_write_bytecode = True
 
-from rules import coroutines, layers, length, references, registered  # noqa: E402
+from rules import coroutines, layers, length, names, references, registered  # noqa: E402
 from source_tree import SourceTree  # noqa: E402
 
 
@@ -55,6 +55,17 @@ class Layers(RuleTest):
 
     def test_comments_are_no_includes(self):
         self.assert_clean(layers, {"base/a.cc": '// #include "vhdx/b.h"\n'})
+
+
+class Names(RuleTest):
+    def test_files_of_a_folder_that_are_compiled_as_one_share_no_name(self):
+        text = "namespace {\n\nconstexpr int kA = 1;\nclass B {\n};\n\n}  // namespace\n"
+        self.assert_finds(names, {"base/a.cc": text, "base/b.cc": text}, "kA: base/a.cc", "B: base/a.cc")
+        self.assert_clean(names, {"base/a.cc": text, "vhdx/b.cc": text})
+
+    def test_what_a_function_keeps_to_itself_is_no_matter(self):
+        text = "namespace {\n\nvoid f() {\n  constexpr int kA = 1;\n}\n\n}  // namespace\n"
+        self.assert_clean(names, {"base/a.cc": text, "base/b.cc": text})
 
 
 class Registered(RuleTest):

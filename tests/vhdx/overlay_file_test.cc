@@ -55,6 +55,12 @@ TEST(OverlayFile, TheLaterOfZeroAndReplaceCounts) {
   EXPECT_EQ(read(*overlay, 8191, 2), (Bytes{std::byte{3}, std::byte{1}}));
 }
 
+TEST(OverlayFile, AnEmptyReadTouchesNoMemory) {
+  const auto overlay = over(std::make_shared<MemoryFile>("disk", Bytes(8192, std::byte{1})));
+  overlay->replace(4096, sector_of(2));
+  EXPECT_EQ(*overlay->read_some_at(4100, {}), 0U);
+}
+
 TEST(OverlayFile, HugeZeroRangesCostNothing) {
   const auto base = std::make_shared<MemoryFile>("disk", Bytes(8192, std::byte{1}));
   const auto overlay = over(base);
