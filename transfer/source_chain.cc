@@ -19,7 +19,7 @@ Result<PosixFile::Stamp> stamp_of(const std::string& path) {
   VHDXM_TRY(const bool in_use, file->is_written_by_qemu());
   if (in_use) {
     return Error{.code = Errc::kSourceInUse,
-                 .where = "a QEMU process has it open for writing",
+                 .where = "QEMU or vhdx-migrate serve has it open for writing",
                  .subject = path};
   }
   return file->stamp();
