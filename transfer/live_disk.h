@@ -19,7 +19,7 @@
 namespace vhdxm::transfer {
 
 /// Thread safety: all members may be called from any thread, but close() when no other call is
-/// under way. Memory of the dirty map: see there; none unless writes are tracked.
+/// under way. Memory of the dirty map: see there.
 /// Errors of all that change the disk: EPERM from the gate, EROFS of a disk that was opened
 /// read-only, BaseErrc::kInvalidArgument for ranges outside the disk or not of whole sectors; those
 /// of DiskWriter. Lack of memory is thrown (std::bad_alloc), before anything was changed.

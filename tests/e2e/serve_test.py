@@ -4,6 +4,7 @@ import errno
 import itertools
 import json
 import os
+import pathlib
 import random
 import shutil
 import signal
@@ -476,6 +477,24 @@ class Serve(support.DiskTest):
                                capture_output=True, check=False)
         self.assertEqual(ended.returncode, 1)
         self.assertIn(b"apt-get install nbdkit", ended.stderr)
+
+    def test_an_installed_one_finds_its_plugin(self):
+        build = os.environ.get("VHDX_MIGRATE_BUILD")
+        if build is None:
+            self.skipTest("VHDX_MIGRATE_BUILD names no build tree to install from")
+        prefix = self.folder / "prefix"
+        support.tool("cmake", "--install", build, "--prefix", prefix, "--component", "runtime")
+        disk, _ = self.make()
+        process = subprocess.Popen([prefix / "bin" / "vhdx-migrate", "serve", disk, "--socket",
+                                    self.socket], env=support.environment(),
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        self.assertIn(b"Serving", process.stdout.readline())
+        loaded = pathlib.Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text()
+        maps = pathlib.Path(f"/proc/{loaded.split()[0]}/maps").read_text()
+        self.assertIn(f"{prefix}/lib", maps)
+        process.terminate()
+        process.communicate(timeout=support.PATIENCE_SECONDS)
+        self.assertEqual(process.returncode, 130)
 
     def test_the_environment_names_the_socket(self):
         disk, _ = self.make()
