@@ -14,6 +14,7 @@
 #include "tests/support/expect_error.h"
 #include "tests/support/random_seed.h"
 #include "tests/support/temp_folder.h"
+#include "tests/support/watched_file.h"
 #include "tests/support/writable_disk.h"
 #include "vhdx/errc.h"
 
@@ -215,6 +216,85 @@ TEST_P(LiveDiskOfKind, ACopyByTheMapIsTheDisk) {
 
 INSTANTIATE_TEST_SUITE_P(All, LiveDiskOfKind, testing::ValuesIn(test::all_disk_kinds()),
                          [](const auto& one) { return test::to_string(one.param); });
+
+using Change = test::WatchedFile::Change;
+
+/// A disk in memory whose file tells of its changes. Blocks 0 and 1 have their place already.
+struct WatchedDisk {
+  WatchedDisk() {
+    auto writer = made.open(file);
+    EXPECT_TRUE(succeeded(writer));
+    disk = std::make_unique<LiveDisk>(std::move(*writer), gate);
+    EXPECT_TRUE(succeeded(disk->write(0, filled(2 * kBlock, 1), Durability::kNow)));
+    gate->start_tracking();
+  }
+
+  const WritableDisk made{{.type = vhdx::DiskType::kDynamic, .sector_bytes = 512}};
+  std::shared_ptr<test::WatchedFile> file =
+      std::make_shared<test::WatchedFile>(made.file().clone());
+  std::shared_ptr<SharedGate> gate = std::make_shared<SharedGate>();
+  std::unique_ptr<LiveDisk> disk;
+};
+
+// Marked before, it could be taken and read by a copier before the bytes are there.
+TEST(LiveDisk, IsMarkedWhenTheImageHasIt) {
+  WatchedDisk made;
+  int changes = 0;
+  made.file->watch([&](Change change) -> Result<void> {
+    if (change == Change::kSync) return {};
+    ++changes;
+    EXPECT_EQ(made.disk->dirty().dirty_pages(), 0U);
+    return {};
+  });
+  ASSERT_TRUE(succeeded(made.disk->write(4096, filled(8192, 2), Durability::kAtFlush)));
+  EXPECT_EQ(made.disk->dirty().take(0, kAll), (DirtyRange{4096, 8192}));
+  ASSERT_TRUE(succeeded(made.disk->write_zeroes(0, 4096, Zeroing::kMayTrim, Durability::kAtFlush)));
+  EXPECT_EQ(made.disk->dirty().take(0, kAll), (DirtyRange{0, 4096}));
+  ASSERT_TRUE(succeeded(made.disk->trim(kBlock, 4096, Durability::kAtFlush)));
+  EXPECT_EQ(made.disk->dirty().take(0, kAll), (DirtyRange{kBlock, 4096}));
+  EXPECT_EQ(changes, 3);
+}
+
+// Marked after the answer, or after it no longer counts as under way, a hold could miss it.
+TEST(LiveDisk, IsUnderWayUntilTheImageHasIt) {
+  WatchedDisk made;
+  made.file->watch([&](Change) -> Result<void> {
+    const auto number = made.gate->hold();
+    EXPECT_FALSE(made.gate->wait_idle(std::chrono::steady_clock::now()));
+    EXPECT_FALSE(made.gate->fence(number));
+    made.gate->let_go();
+    return {};
+  });
+  ASSERT_TRUE(succeeded(made.disk->write(0, filled(4096, 2), Durability::kAtFlush)));
+  made.file->watch({});
+  const auto number = made.gate->hold();
+  EXPECT_TRUE(made.gate->fence(number));
+  EXPECT_EQ(made.disk->dirty().take(0, kAll), (DirtyRange{0, 4096}));
+}
+
+TEST(LiveDisk, AWriteThatFailedIsMarkedToo) {
+  WatchedDisk made;
+  made.file->watch([](Change) -> Result<void> { return Error{.code = BaseErrc::kInjected}; });
+  EXPECT_TRUE(
+      failed_with(made.disk->write(0, filled(4096, 2), Durability::kAtFlush), BaseErrc::kInjected));
+  made.file->watch({});
+  EXPECT_EQ(made.disk->dirty().take(0, kAll), (DirtyRange{0, 4096}));
+}
+
+TEST(LiveDisk, IsDurableBeforeTheAnswerIfItIsAskedFor) {
+  WatchedDisk made;
+  int syncs = 0;
+  made.file->watch([&](Change change) -> Result<void> {
+    if (change == Change::kSync) ++syncs;
+    return {};
+  });
+  ASSERT_TRUE(succeeded(made.disk->write(0, filled(4096, 2), Durability::kAtFlush)));
+  EXPECT_EQ(syncs, 0);
+  ASSERT_TRUE(succeeded(made.disk->write(0, filled(4096, 2), Durability::kNow)));
+  EXPECT_EQ(syncs, 1);
+  ASSERT_TRUE(succeeded(made.disk->flush()));
+  EXPECT_EQ(syncs, 2);
+}
 
 TEST(LiveDisk, OneGateHoldsTheWritesOfEveryDiskOfAGroup) {
   const WritableDisk made({.type = vhdx::DiskType::kDynamic, .sector_bytes = 512});
