@@ -201,6 +201,34 @@ TEST(DirtyMap, ACopierMissesNoWriteOfAnyThread) {
   EXPECT_EQ(map.dirty_pages(), 0U);
 }
 
+// Each word of bits is marked once, while a copier looks at just that word: no later mark hides a
+// page that was lost.
+TEST(DirtyMap, AMarkIsFoundThoughACopierLooksAtThatMoment) {
+  constexpr std::uint64_t kStride = 64;
+  constexpr std::uint64_t kMarks = 200000;
+  DirtyMap map(kMarks * kStride * kPage);
+  map.reserve(0, map.disk_bytes());
+  std::atomic<std::uint64_t> next{0};
+  std::thread writer([&] {
+    for (std::uint64_t i = 0; i < kMarks; ++i) {
+      next.store(i, std::memory_order_relaxed);
+      map.mark(i * kStride * kPage, kPage);
+    }
+    next = kMarks;
+  });
+  std::uint64_t found = 0;
+  while (next != kMarks) {
+    if (map.take(next * kStride * kPage, kPage)) ++found;
+  }
+  writer.join();
+  std::uint64_t from = 0;
+  while (const auto range = map.take(from, kPage)) {
+    from = range->offset + range->length;
+    ++found;
+  }
+  EXPECT_EQ(found, kMarks);
+}
+
 TEST(DirtyMap, CopiersThatTakeAtOnceNeverGetTheSamePage) {
   constexpr std::uint64_t kPages = 5000;
   DirtyMap map(kPages * kPage);
