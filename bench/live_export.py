@@ -86,7 +86,10 @@ class Comparison:
     def allocate(self):
         """Figures with the flush at the end in them."""
         begin = time.monotonic()
-        figures = self.fio("--rw=write:1020k", f"--size={self.options.blocks}M", "--end_fsync=1")
+        figures = self.fio("--rw=write:1020k", f"--size={self.options.blocks}M",
+                           f"--io_size={self.options.blocks * 4}k", "--end_fsync=1")
+        if figures["writes"] != self.options.blocks:
+            sys.exit(f"live_export.py: fio made {figures['writes']} writes")
         figures["seconds"] = time.monotonic() - begin
         figures["iops"] = figures["writes"] / figures["seconds"]
         return figures
@@ -138,6 +141,8 @@ class Comparison:
                  ("allocate", "vhdx-migrate, tracked", self.ours_tracking,
                   lambda: self.make_vhdx(blocks)),
                  ("allocate", "qemu-nbd", self.qemu_nbd, lambda: self.make_vhdx(blocks))]
+        if self.options.only:
+            turns = [turn for turn in turns if turn[0] == self.options.only]
         for _ in range(self.options.runs):
             for what, name, serve, make in random.sample(turns, len(turns)):
                 self.note(what, name, serve, make(),
@@ -156,12 +161,11 @@ class Comparison:
             base = self.median(what, "nbdkit file, raw", "iops")
             print(f"| {what} | {name} | {iops:.0f} | {self.median(what, name, 'p99_us'):.0f} "
                   f"| {iops / base:.2f} |")
-        tracked = (self.median("random", "vhdx-migrate, tracked", "iops") /
-                   self.median("random", "vhdx-migrate", "iops"))
-        faster = (self.median("allocate", "vhdx-migrate", "iops") /
-                  self.median("allocate", "qemu-nbd", "iops"))
-        print(f"tracked / untracked, random: {tracked:.2f}")
-        print(f"ours / qemu-nbd, allocate: {faster:.1f}")
+        for what, one, other in (("random", "vhdx-migrate, tracked", "vhdx-migrate"),
+                                 ("allocate", "vhdx-migrate", "qemu-nbd")):
+            if (what, one) in rows:
+                ratio = self.median(what, one, "iops") / self.median(what, other, "iops")
+                print(f"{what}, {one} / {other}: {ratio:.2f}")
 
 
 def main():
@@ -169,7 +173,8 @@ def main():
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--size-mib", type=int, default=1024)
-    parser.add_argument("--blocks", type=int, default=4096, help="blocks that get a place")
+    parser.add_argument("--blocks", type=int, default=2000, help="blocks that get a place")
+    parser.add_argument("--only", choices=("random", "allocate"), help="measure one of the two")
     parser.add_argument("--dir", default=os.environ.get("TMPDIR", "/var/tmp"))
     parser.add_argument("--json", type=pathlib.Path)
     parser.add_argument("--build", type=pathlib.Path, required=True)
