@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Writes to a disk in use over NBD, by VHDX Migrate and by others, in turns, on this machine; prints a table.
 #
-#   bench/live_export.sh [--runs 5] [--seconds 10] [--size-mib 1024] [--blocks 2000] [--only random|allocate]
+#   bench/live_export.sh [--runs 5] [--seconds 10] [--size-mib 1024] [--blocks 4000] [--only random|allocate]
 #                        [--dir FOLDER] [--json FILE] [--no-install]
 #
 # fio, 4 KiB, 16 writes under way, over a Unix socket:
