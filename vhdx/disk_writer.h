@@ -65,8 +65,8 @@ class DiskWriter {
   /// Errors also: BAT entries and bitmaps that break a rule, by name and offset.
   Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length, std::vector<Extent>& out,
                             std::size_t extents_max = 4096);
-  /// Proves of the whole disk and its parents what Layer::validate_bat() proves of a file. Reads
-  /// every BAT. Requires: nothing was written yet.
+  /// Proves now what the first write proves otherwise, that no two objects of the file share a
+  /// byte, and Layer::validate_bat() of its parents. Reads every BAT; changes nothing.
   Result<void> validate_bats();
   /// Makes all that was done before the call durable. Concurrent calls share the work.
   Result<void> flush();
@@ -113,6 +113,7 @@ class DiskWriter {
   Result<void> check_range(std::uint64_t offset, std::uint64_t length, const char* what) const;
   Result<void> begin_writing();
   Result<void> take_stock();
+  Result<void> count_stock();
   Result<void> take_owned();
   Result<void> take_kept();
   template <class Function>
@@ -152,7 +153,9 @@ class DiskWriter {
   std::unique_ptr<MetadataJournal> journal_;
 
   std::mutex begin_mutex_;
-  std::optional<Error> begin_error_;  ///< Protected by begin_mutex_.
+  // Protected by begin_mutex_.
+  std::optional<Error> begin_error_;
+  bool stock_taken_ = false;
   std::atomic<bool> writing_{false};
   std::atomic<bool> closed_{false};
   std::atomic<std::uint64_t> allocated_blocks_{0};

@@ -119,7 +119,10 @@ Result<std::uint64_t> DiskWriter::map_parent(std::uint64_t begin, std::uint64_t 
 }
 
 Result<void> DiskWriter::validate_bats() {
-  VHDXM_TRY_VOID(leaf_->validate_bat());
+  {
+    const std::lock_guard lock(begin_mutex_);
+    VHDXM_TRY_VOID(take_stock());
+  }
   if (!parents_) return {};
   for (const auto& layer : parents_->layers()) VHDXM_TRY_VOID(layer->validate_bat());
   return {};

@@ -447,7 +447,8 @@ class Serve(support.DiskTest):
             first = file.read(8)
             file.write(first)
         before = support.digest_of_file(broken)
-        self.refused("stands there already", broken, code=6)
+        self.refused("another object stands in the block's place", broken, code=6)
+        self.refused("stands there already", broken, "--read-only", code=6)
         self.assertEqual(support.digest_of_file(broken), before)
 
     def test_socket_paths(self):
