@@ -211,31 +211,50 @@ Result<bool> PosixFile::is_written_by_qemu() const {
   return has_foreign_lock(kQemuUsed + kQemuWrite);
 }
 
-Result<bool> PosixFile::lock_for_writing() {
-  if (auto locked = lock_exclusive(); locked.has_error()) {
-    if (locked.error().code == boost::system::errc::operation_would_block) return false;
-    return std::move(locked).error();
-  }
+Result<bool> PosixFile::take_flock(int operation) {
+  if (::flock(fd_, operation | LOCK_NB) == 0) return true;
+  if (errno == EWOULDBLOCK) return false;
+  return errno_error("lock").about(path_);
+}
+
+Result<bool> PosixFile::take_qemu_locks(std::span<const std::uint64_t> ours,
+                                        std::span<const std::uint64_t> conflicts) {
   // First taken, then looked at whether others have what conflicts: two who do so at once both
   // give up rather than both go on.
-  constexpr std::array kOurs = {kQemuUsed + kQemuConsistentRead, kQemuUsed + kQemuWrite,
-                                kQemuUsed + kQemuResize, kQemuNotShared + kQemuWrite,
-                                kQemuNotShared + kQemuResize};
-  for (const std::uint64_t byte : kOurs) {
+  for (const std::uint64_t byte : ours) {
     struct flock lock = one_byte(F_RDLCK, byte);
     if (::fcntl(fd_, F_OFD_SETLK, &lock) == 0) continue;
     if (errno == EINVAL || errno == ENOLCK) return true;
     if (errno == EAGAIN || errno == EACCES) return false;
     return errno_error("lock").about(path_);
   }
-  constexpr std::array kConflicts = {kQemuNotShared + kQemuConsistentRead,
-                                     kQemuNotShared + kQemuWrite, kQemuNotShared + kQemuResize,
-                                     kQemuUsed + kQemuWrite, kQemuUsed + kQemuResize};
-  for (const std::uint64_t byte : kConflicts) {
+  for (const std::uint64_t byte : conflicts) {
     VHDXM_TRY(const bool taken, has_foreign_lock(byte));
     if (taken) return false;
   }
   return true;
+}
+
+Result<bool> PosixFile::lock_for_writing() {
+  constexpr std::array kOurs = {kQemuUsed + kQemuConsistentRead, kQemuUsed + kQemuWrite,
+                                kQemuUsed + kQemuResize, kQemuNotShared + kQemuWrite,
+                                kQemuNotShared + kQemuResize};
+  constexpr std::array kConflicts = {kQemuNotShared + kQemuConsistentRead,
+                                     kQemuNotShared + kQemuWrite, kQemuNotShared + kQemuResize,
+                                     kQemuUsed + kQemuWrite, kQemuUsed + kQemuResize};
+  VHDXM_TRY(const bool locked, take_flock(LOCK_EX));
+  if (!locked) return false;
+  return take_qemu_locks(kOurs, kConflicts);
+}
+
+Result<bool> PosixFile::lock_for_reading() {
+  constexpr std::array kOurs = {kQemuUsed + kQemuConsistentRead, kQemuNotShared + kQemuWrite,
+                                kQemuNotShared + kQemuResize};
+  constexpr std::array kConflicts = {kQemuNotShared + kQemuConsistentRead, kQemuUsed + kQemuWrite,
+                                     kQemuUsed + kQemuResize};
+  VHDXM_TRY(const bool locked, take_flock(LOCK_SH));
+  if (!locked) return false;
+  return take_qemu_locks(kOurs, kConflicts);
 }
 
 Result<PosixFile::Stamp> PosixFile::stamp() const {

@@ -51,6 +51,11 @@ class PosixFile final : public File {
   /// reads it and relies on its not being written.
   Result<bool> lock_for_writing();
 
+  /// Takes the file for readers that rely on its not being written: shared with other readers, in
+  /// the same two ways. They go with the descriptor. False: somebody writes the file, or wants
+  /// nobody else to read it.
+  Result<bool> lock_for_reading();
+
   /// Whether the file still has a name: one that was removed while it was open has none.
   Result<bool> has_name() const;
   /// Bytes of the file system that it takes: room that is reserved counts, holes do not.
@@ -76,6 +81,9 @@ class PosixFile final : public File {
 
  private:
   Result<bool> has_foreign_lock(std::uint64_t byte) const;
+  Result<bool> take_flock(int operation);
+  Result<bool> take_qemu_locks(std::span<const std::uint64_t> ours,
+                               std::span<const std::uint64_t> conflicts);
   int fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const;
 
   const std::string path_;

@@ -13,6 +13,7 @@ set(VHDXM_PUBLIC_HEADERS
   base/memory_file.h
   base/posix_file.h
   base/size_text.h
+  transfer/live_disk.h
   transfer/receiver.h
   transfer/sender.h
   vhdx/bulk_writer.h

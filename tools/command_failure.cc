@@ -66,6 +66,8 @@ std::string advice_for_image(vhdx::Errc errc, const std::string& subject) {
     case kUnknownRequiredItem:
     case kUnknownParentType:
       return "The disk uses something that this version does not know; look for a newer one.";
+    case kInUse:
+      return "Stop the program that uses it (QEMU, vhdx-migrate serve), or wait until it ends.";
     case kIncompleteFile:
       return "Make the file again with the program that left it unfinished.";
     case kBadGeometry:

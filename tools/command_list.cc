@@ -8,6 +8,7 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_receive_command());
   commands.push_back(make_advise_command());
   commands.push_back(make_cleanup_command());
+  commands.push_back(make_serve_command());
   commands.push_back(make_info_command());
   commands.push_back(make_map_command());
   commands.push_back(make_check_command());

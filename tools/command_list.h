@@ -19,6 +19,7 @@ std::unique_ptr<Command> make_export_command();
 std::unique_ptr<Command> make_import_command();
 std::unique_ptr<Command> make_receive_command();
 std::unique_ptr<Command> make_send_command();
+std::unique_ptr<Command> make_serve_command();
 
 /// In the order of the help.
 std::vector<std::unique_ptr<Command>> all_commands();

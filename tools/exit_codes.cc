@@ -19,6 +19,8 @@ bool refused_but_sound(vhdx::Errc errc) {
     case vhdx::Errc::kReadOnly:
     case vhdx::Errc::kBadBackup:
     case vhdx::Errc::kBackupMismatch:
+    case vhdx::Errc::kInUse:
+    case vhdx::Errc::kClosed:
       return true;
     default:
       return false;

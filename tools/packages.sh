@@ -6,6 +6,7 @@
 PACKAGES_BUILD=(
   g++ cmake ninja-build pkg-config
   libboost1.81-dev libssl-dev libisal-dev libxxhash-dev libzstd-dev libfmt-dev libcli11-dev
+  nbdkit-plugin-dev
 )
 # To make the demonstration's disk.
 PACKAGES_DEMO=(e2fsprogs)
@@ -13,11 +14,11 @@ PACKAGES_DEMO=(e2fsprogs)
 PACKAGES_TEST=(
   libgtest-dev libgmock-dev libbenchmark-dev python3
   clang libclang-rt-14-dev
-  qemu-utils libvhdi-utils nbdkit libnbd-bin e2fsprogs openssl
+  qemu-utils libvhdi-utils nbdkit libnbd-bin python3-libnbd fio e2fsprogs openssl
   iproute2 bzip2 gzip xz-utils zstd
 )
 # To compare with other ways of moving a disk.
-PACKAGES_PEERS=(qemu-utils libnbd-bin e2fsprogs python3 rsync zstd socat)
+PACKAGES_PEERS=(qemu-utils libnbd-bin e2fsprogs python3 rsync zstd socat nbdkit fio)
 # To compare ways of sending over links of several rates.
 PACKAGES_MODES=(qemu-utils e2fsprogs python3 iproute2 zstd socat)
 

@@ -46,7 +46,7 @@ Result<std::unique_ptr<SeedDisk>> SeedDisk::open(const Directory& folder, const 
   VHDXM_TRY(const bool in_use, file->is_written_by_qemu());
   if (in_use) {
     return Error{.code = Errc::kSourceInUse,
-                 .where = "a QEMU process has the seed open for writing",
+                 .where = "QEMU or vhdx-migrate serve has the seed open for writing",
                  .subject = file->name()};
   }
   VHDXM_TRY(auto image, vhdx::Image::open(folder.path_of(name), {.direct = true}));

@@ -5,6 +5,7 @@
 
 #include "base/directory.h"
 #include "transfer/errc.h"
+#include "transfer/released_copy.h"
 #include "vhdx/block_plan.h"
 
 namespace vhdxm::transfer {
@@ -12,15 +13,13 @@ namespace {
 
 // What a moved disk needs beside its blocks: header section, log, metadata; the BAT is added.
 constexpr std::uint64_t kFixedPartsBytes = 3 * vhdx::kMiB;
-// After a live move's hand-over the source keeps its copy under this ending; it owns nothing.
-constexpr std::string_view kReleasedEnding = ".released";
 
 Result<PosixFile::Stamp> stamp_of(const std::string& path) {
   VHDXM_TRY(const auto file, PosixFile::open(path, {}));
   VHDXM_TRY(const bool in_use, file->is_written_by_qemu());
   if (in_use) {
     return Error{.code = Errc::kSourceInUse,
-                 .where = "a QEMU process has it open for writing",
+                 .where = "QEMU or vhdx-migrate serve has it open for writing",
                  .subject = path};
   }
   return file->stamp();
@@ -44,11 +43,7 @@ Result<std::uint64_t> payload_of(vhdx::DiskView& disk) {
 
 Result<std::unique_ptr<SourceChain>> SourceChain::open(const std::string& path,
                                                        const std::string& name, bool flatten) {
-  if (path.ends_with(kReleasedEnding)) {
-    return Error{.code = BaseErrc::kInvalidArgument,
-                 .where = "this copy was released to another host, which owns the disk now",
-                 .subject = path};
-  }
+  VHDXM_TRY_VOID(refuse_released(path));
   auto chain = std::unique_ptr<SourceChain>(new SourceChain());
   VHDXM_TRY(const PosixFile::Stamp leaf_stamp, stamp_of(path));
   VHDXM_TRY(chain->image_, vhdx::Image::open(path));

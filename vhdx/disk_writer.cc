@@ -167,7 +167,6 @@ Result<void> DiskWriter::begin_writing() {
   if (writing_.load(std::memory_order_acquire)) return journal_->kept_error();
   const std::lock_guard lock(begin_mutex_);
   if (writing_.load(std::memory_order_relaxed)) return {};
-  if (begin_error_) return *begin_error_;
   auto begun = take_stock();
   if (!begun.has_error()) begun = journal_->begin_session();
   if (begun.has_error()) {
@@ -179,7 +178,20 @@ Result<void> DiskWriter::begin_writing() {
   return {};
 }
 
+// Once: a stock that was taken in part is good for nothing.
 Result<void> DiskWriter::take_stock() {
+  if (begin_error_) return *begin_error_;
+  if (stock_taken_) return {};
+  auto counted = count_stock();
+  if (counted.has_error()) {
+    begin_error_ = std::move(counted).error().about(name());
+    return *begin_error_;
+  }
+  stock_taken_ = true;
+  return {};
+}
+
+Result<void> DiskWriter::count_stock() {
   SpaceAllocator& space = journal_->space();
   const Header& header = leaf_->header();
   // validate_regions() proved that these do not overlap.

@@ -59,6 +59,15 @@ class DiskWriter {
   /// before. Whole blocks, and what can be punched out of others, give their room back; of a fixed
   /// disk nothing does.
   Result<void> trim(std::uint64_t offset, std::uint64_t length);
+  /// What the disk holds, parents included, as DiskView::map() says it: never kParent. The extents
+  /// name no file and no place, which change while the disk is in use: read() gives the bytes.
+  /// Returns where the mapped range ends; neighbours of one kind are one extent.
+  /// Errors also: BAT entries and bitmaps that break a rule, by name and offset.
+  Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length, std::vector<Extent>& out,
+                            std::size_t extents_max = 4096);
+  /// Proves now what the first write proves otherwise, that no two objects of the file share a
+  /// byte, and Layer::validate_bat() of its parents. Reads every BAT; changes nothing.
+  Result<void> validate_bats();
   /// Makes all that was done before the call durable. Concurrent calls share the work.
   Result<void> flush();
   /// Flushes and leaves a file with an empty log. Afterwards every call fails with Errc::kClosed.
@@ -96,6 +105,7 @@ class DiskWriter {
     }
   };
   using Stripe = std::shared_mutex;
+  class RunList;
 
   explicit DiskWriter(std::unique_ptr<Layer> leaf, std::unique_ptr<Image> parents);
   Result<void> prepare(const Options& options);
@@ -103,6 +113,7 @@ class DiskWriter {
   Result<void> check_range(std::uint64_t offset, std::uint64_t length, const char* what) const;
   Result<void> begin_writing();
   Result<void> take_stock();
+  Result<void> count_stock();
   Result<void> take_owned();
   Result<void> take_kept();
   template <class Function>
@@ -115,6 +126,9 @@ class DiskWriter {
   Result<void> read_piece(const Piece& piece, std::span<std::byte> out);
   Result<void> read_partial(const Piece& piece, const Entry& entry, std::span<std::byte> out);
   Result<void> read_parent(std::uint64_t offset, std::span<std::byte> out);
+  Result<std::uint64_t> map_piece(const Piece& piece, RunList& runs);
+  Result<std::uint64_t> map_partial(const Piece& piece, RunList& runs);
+  Result<std::uint64_t> map_parent(std::uint64_t begin, std::uint64_t end, RunList& runs);
   Result<void> write_piece(const Piece& piece, std::span<const std::byte> bytes);
   Result<bool> write_in_place(const Piece& piece, std::span<const std::byte> bytes);
   Result<void> zero_piece(const Piece& piece);
@@ -139,7 +153,9 @@ class DiskWriter {
   std::unique_ptr<MetadataJournal> journal_;
 
   std::mutex begin_mutex_;
-  std::optional<Error> begin_error_;  ///< Protected by begin_mutex_.
+  // Protected by begin_mutex_.
+  std::optional<Error> begin_error_;
+  bool stock_taken_ = false;
   std::atomic<bool> writing_{false};
   std::atomic<bool> closed_{false};
   std::atomic<std::uint64_t> allocated_blocks_{0};

@@ -191,6 +191,23 @@ TEST_F(PosixFileTest, OnlyOneHasTheLock) {
   EXPECT_FALSE(two->lock_exclusive().has_error());
 }
 
+TEST_F(PosixFileTest, ReadersShareItsLockAndKeepWritersOut) {
+  make("f", 1, 'x');
+  auto reader = PosixFile::open(folder_ / "f", {}).value();
+  auto another = PosixFile::open(folder_ / "f", {}).value();
+  auto writer = PosixFile::open(folder_ / "f", kReadWrite).value();
+  EXPECT_TRUE(reader->lock_for_reading().value());
+  EXPECT_TRUE(another->lock_for_reading().value());
+  EXPECT_FALSE(writer->lock_for_writing().value());
+  EXPECT_FALSE(reader->is_written_by_qemu().value());
+  reader.reset();
+  another.reset();
+  writer = PosixFile::open(folder_ / "f", kReadWrite).value();
+  EXPECT_TRUE(writer->lock_for_writing().value());
+  auto late = PosixFile::open(folder_ / "f", {}).value();
+  EXPECT_FALSE(late->lock_for_reading().value());
+}
+
 TEST_F(PosixFileTest, KnowsWhetherItsNameIsGone) {
   auto file = PosixFile::open(make("f", 1, 'x'), {}).value();
   EXPECT_TRUE(file->has_name().value());

@@ -35,8 +35,9 @@ TEST(ExitCodes, ADamagedImageIsDataAndAMissingFileIsNot) {
 }
 
 TEST(ExitCodes, AnImageThatIsOnlyNotUnderstoodIsNotCorrupt) {
-  for (const auto errc : {vhdx::Errc::kUnsupportedVersion, vhdx::Errc::kUnknownRequiredRegion,
-                          vhdx::Errc::kUnknownRequiredItem, vhdx::Errc::kParentNotFound}) {
+  for (const auto errc :
+       {vhdx::Errc::kUnsupportedVersion, vhdx::Errc::kUnknownRequiredRegion,
+        vhdx::Errc::kUnknownRequiredItem, vhdx::Errc::kParentNotFound, vhdx::Errc::kInUse}) {
     EXPECT_EQ(exit_code_of(vhdx::format_error(errc, "")), ExitCode::kFailed);
   }
 }

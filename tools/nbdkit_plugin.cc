@@ -1,0 +1,382 @@
+// A VHDX disk as a plugin of nbdkit: what NBD clients ask for, put to a LiveDisk.
+//
+// The file is called nbdkit-vhdx-plugin.so, as nbdkit names its own: in nbdkit's plugin folder (or
+// linked from there) `nbdkit vhdx DISK` finds it. `vhdx-migrate serve` names it by its full path.
+//
+// The disk is opened once, before nbdkit makes its socket, and shared by all connections: that is
+// what makes a flush on one of them good for all. No exception leaves a function that nbdkit calls.
+// Interface: nbdkit-plugin(3), version 2.
+#define NBDKIT_API_VERSION 2
+#include <nbdkit-plugin.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <chrono>
+#include <condition_variable>
+#include <csignal>
+#include <cstring>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <new>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "tools/client_sockets.h"
+#include "transfer/live_disk.h"
+#include "vhdx/errc.h"
+
+#define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
+
+namespace vhdxm::tools {
+namespace {
+
+using transfer::LiveDisk;
+
+constexpr std::uint32_t kPreferredBytes = 4096;       // a page of the dirty map
+constexpr std::uint32_t kRequestBytesMax = 32 << 20;  // what NBD promises to any client
+constexpr std::size_t kExtentsAtOnce = 4096;
+
+struct Config {
+  std::string disk;
+  bool read_only = false;
+  bool tracking = false;
+  /// One end of a socket pair, or -1. Told 'R' when clients can connect, 'C' when the disk was
+  /// closed well. When its peer says 'Q', or goes away, the server ends.
+  int control_fd = -1;
+};
+
+/// nbdkit has one plugin a process, and hands its functions nothing of its own.
+struct Plugin {
+  Config config;
+  std::shared_ptr<transfer::SharedGate> gate;
+  std::unique_ptr<LiveDisk> disk;
+  std::thread control;
+  std::mutex mutex;
+  std::condition_variable ended;
+  bool is_ended = false;  ///< Protected by mutex: no client is left.
+};
+Plugin& plugin() {
+  static Plugin one;
+  return one;
+}
+
+/// What an NBD client can be told; nbdkit makes EINVAL of anything else.
+int errno_of(const Error& error) {
+  const auto& category = error.code.category();
+  if (error.code == BaseErrc::kInvalidArgument || error.code == BaseErrc::kOutOfRange) {
+    return EINVAL;
+  }
+  if (error.code == vhdx::make_error_code(vhdx::Errc::kClosed)) return ESHUTDOWN;
+  if (category != boost::system::system_category() &&
+      category != boost::system::generic_category()) {
+    return EIO;
+  }
+  switch (const int value = error.code.value()) {
+    case EPERM:
+    case EROFS:
+    case ENOMEM:
+    case ENOSPC:
+      return value;
+    case EDQUOT:
+    case EFBIG:
+      return ENOSPC;
+    default:
+      return EIO;
+  }
+}
+
+int failed(int error_number, const std::string& message) {
+  // A client of a fenced disk may go on trying: that is no news.
+  if (error_number != EPERM) nbdkit_error("%s", message.c_str());
+  nbdkit_set_error(error_number);
+  return -1;
+}
+
+/// Calls `body`, which gives a Result; 0 or -1 with the error set, as nbdkit wants it.
+template <class Body>
+int guarded(Body body) noexcept {
+  try {
+    const auto result = body();
+    if (!result.has_error()) return 0;
+    return failed(errno_of(result.error()), describe(result.error()));
+  } catch (const std::bad_alloc&) {
+    nbdkit_error("there is too little memory");
+    nbdkit_set_error(ENOMEM);
+  } catch (const std::exception& error) {
+    nbdkit_error("unexpected failure: %s", error.what());
+    nbdkit_set_error(EIO);
+  }
+  return -1;
+}
+
+LiveDisk& disk() {
+  return *plugin().disk;
+}
+
+LiveDisk::Durability durability(std::uint32_t flags) {
+  return (flags & NBDKIT_FLAG_FUA) != 0 ? LiveDisk::Durability::kNow
+                                        : LiveDisk::Durability::kAtFlush;
+}
+
+LiveDisk::Zeroing zeroing(std::uint32_t flags) {
+  return (flags & NBDKIT_FLAG_MAY_TRIM) != 0 ? LiveDisk::Zeroing::kMayTrim
+                                             : LiveDisk::Zeroing::kKeepRoom;
+}
+
+void tell(char what) {
+  const int fd = plugin().config.control_fd;
+  // Who asked may be gone; nobody else wants to know.
+  if (fd >= 0 && ::write(fd, &what, 1) != 1) nbdkit_debug("nobody reads control-fd");
+}
+
+/// Ends the server when the peer of control_fd wants it: nbdkit takes no new clients from here on,
+/// and those that it has, or takes at this moment, are sent away.
+void obey() {
+  Plugin& self = plugin();
+  char said = 0;
+  while (::read(self.config.control_fd, &said, 1) < 0 && errno == EINTR) {
+  }
+  std::unique_lock lock(self.mutex);
+  if (!self.is_ended) nbdkit_shutdown();
+  while (!self.is_ended) {
+    end_client_connections();
+    self.ended.wait_for(lock, std::chrono::milliseconds(20));
+  }
+}
+
+/// Starts obey(). Signals are nbdkit's, so its own threads get them.
+Result<void> start_obeying() {
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  plugin().control = std::thread(obey);
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  return {};
+}
+
+void stop_obeying() {
+  Plugin& self = plugin();
+  if (!self.control.joinable()) return;
+  {
+    const std::lock_guard lock(self.mutex);
+    self.is_ended = true;
+    self.ended.notify_all();
+  }
+  ::shutdown(self.config.control_fd, SHUT_RD);  // it may still wait there
+  self.control.join();
+}
+
+// --- configuration and life --------------------------------------------------------------------
+
+int parse_switch(const char* value, bool& out) {
+  const int parsed = nbdkit_parse_bool(value);
+  if (parsed < 0) return -1;
+  out = parsed != 0;
+  return 0;
+}
+
+int on_config(const char* key, const char* value) {
+  Config& config = plugin().config;
+  if (std::strcmp(key, "disk") == 0) {
+    return guarded([&]() -> Result<void> {
+      config.disk = value;
+      return {};
+    });
+  }
+  if (std::strcmp(key, "readonly") == 0) return parse_switch(value, config.read_only);
+  if (std::strcmp(key, "tracking") == 0) return parse_switch(value, config.tracking);
+  if (std::strcmp(key, "control-fd") == 0) {
+    return nbdkit_parse_int("control-fd", value, &config.control_fd);
+  }
+  nbdkit_error("there is no parameter '%s'; there are disk, readonly, tracking, control-fd", key);
+  return -1;
+}
+
+int on_config_complete() {
+  if (!plugin().config.disk.empty()) return 0;
+  nbdkit_error("disk=FILE is missing: which VHDX file is to be served");
+  return -1;
+}
+
+int on_get_ready() {
+  return guarded([]() -> Result<void> {
+    Plugin& self = plugin();
+    self.gate = std::make_shared<transfer::SharedGate>();
+    VHDXM_TRY(self.disk,
+              LiveDisk::open(self.config.disk, self.gate, {.read_only = self.config.read_only}));
+    if (self.config.tracking) self.gate->start_tracking();
+    return {};
+  });
+}
+
+int on_after_fork() {
+  if (plugin().config.control_fd < 0) return 0;
+  if (guarded(start_obeying) != 0) return -1;
+  tell('R');
+  return 0;
+}
+
+// All connections are closed.
+void on_cleanup() {
+  stop_obeying();
+  if (plugin().disk == nullptr) return;
+  if (guarded([] { return disk().close(); }) == 0) tell('C');
+}
+
+void on_unload() {
+  plugin().disk.reset();
+}
+
+// --- what the disk is --------------------------------------------------------------------------
+
+void* on_open(int /*readonly*/) {
+  return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+std::int64_t on_get_size(void* /*handle*/) {
+  return static_cast<std::int64_t>(disk().size_bytes());
+}
+
+int on_block_size(void* /*handle*/, std::uint32_t* minimum, std::uint32_t* preferred,
+                  std::uint32_t* maximum) {
+  *minimum = disk().geometry().logical_sector_bytes;
+  *preferred = std::max(kPreferredBytes, *minimum);
+  *maximum = kRequestBytesMax;
+  return 0;
+}
+
+int on_can_write(void* /*handle*/) {
+  return disk().read_only() ? 0 : 1;
+}
+
+int yes(void* /*handle*/) {
+  return 1;
+}
+
+int on_can_fua(void* /*handle*/) {
+  return NBDKIT_FUA_NATIVE;
+}
+
+// --- requests ----------------------------------------------------------------------------------
+
+int on_pread(void* /*handle*/, void* buffer, std::uint32_t count, std::uint64_t offset,
+             std::uint32_t /*flags*/) {
+  return guarded(
+      [&] { return disk().read(offset, std::span(static_cast<std::byte*>(buffer), count)); });
+}
+
+int on_pwrite(void* /*handle*/, const void* buffer, std::uint32_t count, std::uint64_t offset,
+              std::uint32_t flags) {
+  return guarded([&] {
+    return disk().write(offset, std::span(static_cast<const std::byte*>(buffer), count),
+                        durability(flags));
+  });
+}
+
+int on_zero(void* /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk().zeroes_fast(zeroing(flags))) {
+    nbdkit_set_error(EOPNOTSUPP);  // the client asked only if this is fast
+    return -1;
+  }
+  return guarded(
+      [&] { return disk().write_zeroes(offset, count, zeroing(flags), durability(flags)); });
+}
+
+int on_trim(void* /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return guarded([&] { return disk().trim(offset, count, durability(flags)); });
+}
+
+int on_flush(void* /*handle*/, std::uint32_t /*flags*/) {
+  return guarded([] { return disk().flush(); });
+}
+
+/// A ZERO block is zero and has no room, one without data too: both are holes to an NBD client.
+std::uint32_t extent_type(vhdx::ExtentKind kind) {
+  if (kind == vhdx::ExtentKind::kData) return 0;
+  return NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
+}
+
+Result<void> add_extents(std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
+                         nbdkit_extents* extents) {
+  const std::uint64_t sector = disk().geometry().logical_sector_bytes;
+  const std::uint64_t end = (offset + count + sector - 1) / sector * sector;
+  const bool only_one = (flags & NBDKIT_FLAG_REQ_ONE) != 0;
+  std::vector<vhdx::Extent> found;
+  // Begins at a whole sector: nbdkit cuts off what was not asked for.
+  for (std::uint64_t at = offset / sector * sector; at < end;) {
+    found.clear();
+    VHDXM_TRY(at, disk().map(at, end - at, found, only_one ? 1 : kExtentsAtOnce));
+    for (const vhdx::Extent& extent : found) {
+      if (nbdkit_add_extent(extents, extent.virtual_offset, extent.length,
+                            extent_type(extent.kind)) != 0) {
+        return errno_error("nbdkit_add_extent", offset);
+      }
+    }
+    if (only_one) break;
+  }
+  return {};
+}
+
+int on_extents(void* /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
+               nbdkit_extents* extents) {
+  return guarded([&] { return add_extents(count, offset, flags, extents); });
+}
+
+nbdkit_plugin described() {
+  nbdkit_plugin me{};
+  me.name = "vhdx";
+  me.longname = "VHDX Migrate: a VHDX disk in use";
+  me.version = VHDXM_VERSION;
+  me.description = "Serves a VHDX disk, fixed, dynamic or differencing, for reading and writing.";
+  me.config = on_config;
+  me.config_complete = on_config_complete;
+  me.magic_config_key = "disk";
+  me.config_help =
+      "disk=<FILE>         (required) the VHDX file\n"
+      "readonly=<BOOL>     the file is not touched; others may read it too\n"
+      "tracking=<BOOL>     keep a map of what is written, as during a live move\n"
+      "control-fd=<FD>     a socket: R when clients can connect, C when the disk was closed; Q "
+      "ends";
+  me.get_ready = on_get_ready;
+  me.after_fork = on_after_fork;
+  me.cleanup = on_cleanup;
+  me.unload = on_unload;
+  me.open = on_open;
+  me.get_size = on_get_size;
+  me.block_size = on_block_size;
+  me.can_write = on_can_write;
+  me.can_flush = yes;
+  me.can_trim = yes;
+  me.can_zero = yes;
+  me.can_fast_zero = yes;
+  me.can_fua = on_can_fua;
+  me.can_multi_conn = yes;
+  me.can_extents = yes;
+  me.pread = on_pread;
+  me.pwrite = on_pwrite;
+  me.flush = on_flush;
+  me.trim = on_trim;
+  me.zero = on_zero;
+  me.extents = on_extents;
+  return me;
+}
+
+nbdkit_plugin registered = described();
+
+}  // namespace
+}  // namespace vhdxm::tools
+
+extern "C" NBDKIT_DLL_PUBLIC nbdkit_plugin* plugin_init();
+extern "C" nbdkit_plugin* plugin_init() {
+  auto& me = vhdxm::tools::registered;
+  me._struct_size = sizeof me;
+  me._api_version = NBDKIT_API_VERSION;
+  me._thread_model = THREAD_MODEL;
+  return &me;
+}

@@ -1,0 +1,87 @@
+#include "transfer/shared_gate.h"
+
+#include "base/check.h"
+
+namespace vhdxm::transfer {
+
+SharedGate::~SharedGate() {
+  VHDXM_CHECK(waiting_ == 0 && gate_.in_flight() == 0);
+}
+
+SharedGate::Pass::~Pass() {
+  if (gate_ != nullptr) gate_->finish(verdict_);
+}
+
+Result<SharedGate::Pass> SharedGate::enter() {
+  std::unique_lock lock(mutex_);
+  WriteGate::Verdict verdict = gate_.admit();
+  while (verdict == WriteGate::Verdict::kWait) {
+    ++waiting_;
+    opened_.wait(lock);
+    --waiting_;
+    verdict = gate_.admit();
+  }
+  if (verdict != WriteGate::Verdict::kRefuse) return Pass(this, verdict);
+  return Error{.code = make_error_code(boost::system::errc::operation_not_permitted),
+               .where = gate_.state() == WriteGate::State::kArmed
+                            ? "this host does not own the disk yet"
+                            : "another host owns the disk now"};
+}
+
+void SharedGate::finish(WriteGate::Verdict admitted) {
+  const std::lock_guard lock(mutex_);
+  gate_.finish(admitted);
+  if (gate_.in_flight() == 0 || gate_.untracked() == 0) finished_.notify_all();
+}
+
+void SharedGate::start_tracking() {
+  std::unique_lock lock(mutex_);
+  gate_.start_tracking();
+  finished_.wait(lock, [this] { return gate_.untracked() == 0; });
+}
+
+void SharedGate::stop_tracking() {
+  const std::lock_guard lock(mutex_);
+  gate_.stop_tracking();
+}
+
+std::uint64_t SharedGate::hold() {
+  const std::lock_guard lock(mutex_);
+  return gate_.hold();
+}
+
+bool SharedGate::wait_idle(std::chrono::steady_clock::time_point deadline) {
+  std::unique_lock lock(mutex_);
+  VHDXM_CHECK(gate_.state() == WriteGate::State::kHeld);
+  return finished_.wait_until(lock, deadline, [this] { return gate_.in_flight() == 0; });
+}
+
+void SharedGate::let_go() {
+  const std::lock_guard lock(mutex_);
+  gate_.let_go();
+  opened_.notify_all();
+}
+
+bool SharedGate::fence(std::uint64_t number) {
+  const std::lock_guard lock(mutex_);
+  if (!gate_.fence(number)) return false;
+  opened_.notify_all();
+  return true;
+}
+
+void SharedGate::take_over() {
+  const std::lock_guard lock(mutex_);
+  gate_.take_over();
+}
+
+WriteGate::State SharedGate::state() const {
+  const std::lock_guard lock(mutex_);
+  return gate_.state();
+}
+
+std::uint64_t SharedGate::waiting() const {
+  const std::lock_guard lock(mutex_);
+  return waiting_;
+}
+
+}  // namespace vhdxm::transfer

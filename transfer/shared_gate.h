@@ -1,0 +1,74 @@
+// A WriteGate that threads meet at: who must wait, waits here.
+//
+// Cost of a write: two short locks.
+#pragma once
+
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <mutex>
+
+#include "base/result.h"
+#include "transfer/write_gate.h"
+
+namespace vhdxm::transfer {
+
+/// Thread safety: all members may be called from any thread; those that change the state, one at a
+/// time.
+class SharedGate {
+ public:
+  explicit SharedGate(bool armed = false) : gate_(armed) {}
+  /// Requires: no write is under way or waits.
+  ~SharedGate();
+  SharedGate(const SharedGate&) = delete;
+  SharedGate& operator=(const SharedGate&) = delete;
+
+  /// A write that was let through; while it lives, it counts as under way.
+  class Pass {
+   public:
+    Pass(Pass&& other) noexcept : gate_(other.gate_), verdict_(other.verdict_) {
+      other.gate_ = nullptr;
+    }
+    Pass& operator=(Pass&&) = delete;
+    ~Pass();
+    /// Whether what it changes has to be marked before it ends.
+    bool marks() const { return verdict_ == WriteGate::Verdict::kServeAndMark; }
+
+   private:
+    friend class SharedGate;
+    Pass(SharedGate* gate, WriteGate::Verdict verdict) : gate_(gate), verdict_(verdict) {}
+    SharedGate* gate_;
+    WriteGate::Verdict verdict_;
+  };
+
+  /// Lets a write through, after waiting as long as the gate is held.
+  /// Errors: EPERM while it is fenced or armed.
+  Result<Pass> enter();
+
+  /// As WriteGate's; returns when no unmarked write is under way.
+  void start_tracking();
+  void stop_tracking();
+  /// As WriteGate's. Nothing is waited for: see wait_idle().
+  std::uint64_t hold();
+  /// Waits until no write is under way; false if `deadline` comes first. Requires: held.
+  bool wait_idle(std::chrono::steady_clock::time_point deadline);
+  void let_go();
+  bool fence(std::uint64_t number);
+  void take_over();
+
+  WriteGate::State state() const;
+  /// Writes that wait.
+  std::uint64_t waiting() const;
+
+ private:
+  void finish(WriteGate::Verdict admitted);
+
+  mutable std::mutex mutex_;
+  std::condition_variable opened_;    ///< Not held any more.
+  std::condition_variable finished_;  ///< A write that somebody may wait for has finished.
+  // Protected by mutex_.
+  WriteGate gate_;
+  std::uint64_t waiting_ = 0;
+};
+
+}  // namespace vhdxm::transfer
