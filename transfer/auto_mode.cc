@@ -24,8 +24,8 @@ constexpr std::array<compression::LevelCost, 8> kAssumed = {{
 
 // Streams that wait more than this for the network leave processor time unused, those that wait
 // less are about to leave the link empty. Between the two nothing is changed: hysteresis.
-constexpr double kHeldBackMuch = 0.30;
-constexpr double kHeldBackLittle = 0.12;
+constexpr double kHeldBackMuch = 0.14;
+constexpr double kHeldBackLittle = 0.05;
 // Ways along the levels in a tenth of a second, when streams do nothing but wait, or never wait.
 constexpr double kStepUp = 1.0;
 constexpr double kStepDown = 0.8;
@@ -144,7 +144,7 @@ ModeMix AutoMode::mix() const {
   const compression::Mix mix = model_.at(position_);
   const auto rows = model_.rows();
   return {.light = way_of(rows[mix.fast]),
-          .strong = way_of(rows[mix.strong]),
+          .strong = way_of(rows[mix.strong_share > 0 ? mix.strong : mix.fast]),
           .strong_share = mix.strong_share};
 }
 

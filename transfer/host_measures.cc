@@ -16,11 +16,11 @@
 namespace vhdxm::transfer {
 namespace {
 
-constexpr std::uint64_t kExtentBytes = 1024 * 1024;
-constexpr std::uint64_t kBytesMax = 256 * kExtentBytes;
+constexpr std::uint64_t kTriedExtentBytes = 1024 * 1024;
+constexpr std::uint64_t kTriedBytesMax = 256 * kTriedExtentBytes;
 // Half of free room is left alone: others write here too.
 constexpr std::uint64_t kFreePerTried = 2;
-constexpr unsigned kThreads = 4;
+constexpr unsigned kWriters = 4;
 constexpr std::chrono::milliseconds kTimeMax{350};
 
 struct Share {
@@ -35,10 +35,10 @@ Result<Share> write_share(File& file, std::span<const std::byte> bytes,
   const auto until = std::chrono::steady_clock::now() + kTimeMax;
   Share share;
   while (!cancel && std::chrono::steady_clock::now() < until) {
-    const std::uint64_t at = next.fetch_add(kExtentBytes);
+    const std::uint64_t at = next.fetch_add(kTriedExtentBytes);
     if (at >= end) break;
     VHDXM_TRY_VOID(file.write_at(at, bytes));
-    share.bytes += kExtentBytes;
+    share.bytes += kTriedExtentBytes;
   }
   share.processor_ns = thread_processor_ns();
   return share;
@@ -48,19 +48,19 @@ Result<Share> write_share(File& file, std::span<const std::byte> bytes,
 
 Result<WriteMeasure> measure_writing(const Directory& folder, const std::atomic<bool>& cancel) {
   VHDXM_TRY(const std::uint64_t free_bytes, folder.free_bytes());
-  const std::uint64_t most = std::min(kBytesMax, free_bytes / kFreePerTried);
-  const std::uint64_t end = most - most % kExtentBytes;
+  const std::uint64_t most = std::min(kTriedBytesMax, free_bytes / kFreePerTried);
+  const std::uint64_t end = most - most % kTriedExtentBytes;
   if (end == 0) return WriteMeasure{};
   VHDXM_TRY(const auto file, folder.create_unnamed_file(/*direct=*/true));
   if (!file) return WriteMeasure{};
   VHDXM_TRY_VOID(file->allocate(0, end));
 
-  BufferPool pool(kExtentBytes, 1);
+  BufferPool pool(kTriedExtentBytes, 1);
   const Buffer buffer = pool.acquire();
   // Not zeros: a file system may make holes of them.
   std::memset(buffer.bytes().data(), 0x5a, buffer.bytes().size());
   std::atomic<std::uint64_t> next{0};
-  std::vector<Result<Share>> shares(kThreads, Share{});
+  std::vector<Result<Share>> shares(kWriters, Share{});
   const auto begin = std::chrono::steady_clock::now();
   {
     std::vector<std::thread> threads;
@@ -80,7 +80,7 @@ Result<WriteMeasure> measure_writing(const Directory& folder, const std::atomic<
   if (all.bytes == 0) return WriteMeasure{};
   return WriteMeasure{
       .bytes_per_second = static_cast<std::uint64_t>(static_cast<double>(all.bytes) / time.count()),
-      .processor_ns_per_mib = all.processor_ns / (all.bytes / kExtentBytes)};
+      .processor_ns_per_mib = all.processor_ns / (all.bytes / kTriedExtentBytes)};
 }
 
 std::uint64_t host_id() {

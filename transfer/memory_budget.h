@@ -13,7 +13,7 @@ namespace vhdxm::transfer {
 /// What a stream needs beside its payload buffer. Bytes: 256 KiB (and 22 bytes for each 16 KiB) of
 /// ciphertext on its way into the TLS engine or out of it, 2 x 17 KiB that OpenSSL keeps of records
 /// in both directions, 94 KiB to unpack with, 64 KiB of stack that was touched, frame lists.
-inline constexpr std::uint64_t kStreamOverheadBytes = 512 * 1024;
+inline constexpr std::uint64_t kStreamOverheadBytes = 480 * 1024;
 
 /// What a sender needs beside its streams. Bytes: 1.7 MiB for 16384 frames under way without an
 /// acknowledgement (transfer/extent_queue.cc), 1 MiB to compare or verify with, 1 MiB for the

@@ -12,11 +12,11 @@
 namespace vhdxm::transfer {
 namespace {
 
-constexpr std::uint64_t kExtentBytes = 1024 * 1024;
+constexpr std::uint64_t kEndlessExtentBytes = 1024 * 1024;
 // Many places for the same bytes, each long enough for what a level finds.
 constexpr std::uint64_t kPieceBytes = kCellBytes;
-constexpr std::size_t kMapExtents = 1024;
-constexpr unsigned kThreads = 4;
+constexpr std::size_t kSampleMapExtents = 1024;
+constexpr unsigned kReaders = 4;
 
 // Where payload stands: of each target, an offset in the payload as if it stood side by side, the
 // extent from there on.
@@ -28,7 +28,7 @@ Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view,
   auto target = targets.begin();
   for (std::uint64_t at = 0; at < size && target != targets.end();) {
     std::vector<vhdx::Extent> extents;
-    VHDXM_TRY(at, view.map(at, size - at, extents, kMapExtents));
+    VHDXM_TRY(at, view.map(at, size - at, extents, kSampleMapExtents));
     for (const vhdx::Extent& extent : extents) {
       if (extent.kind != vhdx::ExtentKind::kData) continue;
       for (; target != targets.end() && *target < passed + extent.length; ++target) {
@@ -69,7 +69,7 @@ Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes
   VHDXM_TRY(const auto extents,
             find(view, spread(payload_bytes, std::min(bytes_max, payload_bytes))));
   std::vector<std::vector<std::byte>> parts(extents.size());
-  std::vector<Result<void>> results(kThreads, Result<void>{});
+  std::vector<Result<void>> results(kReaders, Result<void>{});
   std::atomic<std::size_t> next{0};
   std::vector<double> times(extents.size());  // seconds a byte
   {
@@ -91,7 +91,7 @@ Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes
   // The median: one read that had to wait for somebody else's says nothing about the disk.
   std::nth_element(times.begin(), times.begin() + static_cast<std::ptrdiff_t>(times.size() / 2),
                    times.end());
-  sample.read_bytes_per_second = kThreads / times[times.size() / 2];
+  sample.read_bytes_per_second = kReaders / times[times.size() / 2];
   for (const auto& part : parts) {
     sample.read_bytes += part.size();
     for (std::size_t at = 0; at < part.size(); at += kCellBytes) {
@@ -115,10 +115,10 @@ EndlessDisk::EndlessDisk(std::span<const std::byte> sample) : file_("the sample"
                            .physical_sector_bytes = 4096,
                            .type = vhdx::DiskType::kFixed};
   // Whole extents, so that each frame is as long as a disk's are.
-  extents_ = std::max<std::uint64_t>(sample.size() / kExtentBytes, 1);
-  for (std::uint64_t at = 0; at < extents_ * kExtentBytes;) {
+  extents_ = std::max<std::uint64_t>(sample.size() / kEndlessExtentBytes, 1);
+  for (std::uint64_t at = 0; at < extents_ * kEndlessExtentBytes;) {
     const std::uint64_t length =
-        std::min<std::uint64_t>(sample.size(), extents_ * kExtentBytes - at);
+        std::min<std::uint64_t>(sample.size(), extents_ * kEndlessExtentBytes - at);
     VHDXM_CHECK(!file_.write_at(at, sample.first(length)).has_error());
     at += length;
   }
@@ -128,13 +128,14 @@ Result<std::uint64_t> EndlessDisk::map(std::uint64_t offset, std::uint64_t lengt
                                        std::vector<vhdx::Extent>& out, std::size_t extents_max) {
   const std::uint64_t end = offset + length;
   for (std::size_t count = 0; offset < end && count < extents_max; ++count) {
-    const std::uint64_t in_extent = offset % kExtentBytes;
-    const std::uint64_t piece = std::min(end - offset, kExtentBytes - in_extent);
-    out.push_back({.virtual_offset = offset,
-                   .length = piece,
-                   .kind = vhdx::ExtentKind::kData,
-                   .file = &file_,
-                   .file_offset = offset / kExtentBytes % extents_ * kExtentBytes + in_extent});
+    const std::uint64_t in_extent = offset % kEndlessExtentBytes;
+    const std::uint64_t piece = std::min(end - offset, kEndlessExtentBytes - in_extent);
+    out.push_back(
+        {.virtual_offset = offset,
+         .length = piece,
+         .kind = vhdx::ExtentKind::kData,
+         .file = &file_,
+         .file_offset = offset / kEndlessExtentBytes % extents_ * kEndlessExtentBytes + in_extent});
     offset += piece;
   }
   return offset;

@@ -54,6 +54,7 @@ TEST(SampleDisk, ReadsALittleFromEverywhere) {
   ASSERT_FALSE(disk.file().write_at(64 * kMiB, text).has_error());
   ASSERT_FALSE(
       disk.file().write_at(500 * vhdx::kGiB, std::span(text).first(16 * kMiB)).has_error());
+  ASSERT_FALSE(disk.file().resize(501 * vhdx::kGiB).has_error());
   const auto sample = sample_disk(disk, 64 * kMiB, 4 * kMiB);
   ASSERT_TRUE(test::succeeded(sample));
   EXPECT_EQ(sample->read_bytes, 4 * kMiB);
