@@ -138,7 +138,7 @@ step "The disk"
 "$tool" info "$disk" || fail "$disk cannot be opened as a VHDX"
 
 # --- move ----------------------------------------------------------------------------------------
-step "Receiving in one process, sending from another"
+step "Receiving in one process"
 mkfifo "$work/events" || exit 1
 "$tool" receive --into "$work/destination" --listen 127.0.0.1:0 --once --key-file "$work/key" \
   --progress none --json >"$work/events" 2>"$work/receive.err" &
@@ -161,9 +161,22 @@ fi
 cat <&3 >"$work/receive.jsonl" &
 say "vhdx-migrate receive --into $work/destination --listen 127.0.0.1:0 --once --key-file $work/key"
 say "  listens on $address"
-say "vhdx-migrate send $disk $address --key-file $work/key"
+
+step "Asking what the move will take"
+say "vhdx-migrate advise $disk $address --key-file $work/key"
+"$tool" advise "$disk" "$address" --key-file "$work/key" >"$work/advice" || {
+  cat "$work/receive.jsonl" "$work/receive.err" >&2
+  fail "the way there could not be measured"
+}
+cat "$work/advice"
+# "Take --mode plain, or leave it to auto: ...", "Take --mode compress --level 1: ..."
+read -r -a mode < <(sed -n 's/^Take \(--mode [^,:]*\)[,:].*/\1/p' "$work/advice")
+[ ${#mode[@]} -ge 2 ] || fail "no advice in what advise said"
+
+step "Sending as advised"
+say "vhdx-migrate send $disk $address --key-file $work/key ${mode[*]}"
 begin=$(date +%s%N)
-"$tool" send "$disk" "$address" --key-file "$work/key" || {
+"$tool" send "$disk" "$address" --key-file "$work/key" "${mode[@]}" || {
   cat "$work/receive.jsonl" "$work/receive.err" >&2
   fail "the disk was not moved"
 }

@@ -22,10 +22,6 @@ constexpr auto kWarmUp = 250ms;
 constexpr auto kFlow = 600ms;
 constexpr auto kPoll = 10ms;
 
-double seconds(WaitClock::Duration time) {
-  return std::chrono::duration<double>(time).count();
-}
-
 double since(std::uint64_t now, std::uint64_t then) {
   return static_cast<double>(now - std::min(now, then));
 }

@@ -8,10 +8,6 @@
 namespace vhdxm::transfer {
 namespace {
 
-double seconds(WaitClock::Duration time) {
-  return std::chrono::duration<double>(time).count();
-}
-
 ModeMix first_mix(const SenderOptions& options) {
   if (options.mode == Mode::kCompress) {
     return {.light = options.level, .strong = options.level, .strong_share = 0};

@@ -8,6 +8,7 @@
 #include "base/check.h"
 #include "base/hash128.h"
 #include "transfer/frame.h"
+#include "transfer/wait_clock.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -47,10 +48,6 @@ Result<std::vector<vhdx::Extent>> find(vhdx::DiskView& view,
   return found;
 }
 
-double seconds_since(std::chrono::steady_clock::time_point begin) {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
 std::vector<std::uint64_t> spread(std::uint64_t payload_bytes, std::uint64_t bytes_max) {
   const std::uint64_t count = std::max<std::uint64_t>(bytes_max / kPieceBytes, 1);
   std::vector<std::uint64_t> targets;
@@ -81,7 +78,8 @@ Result<DiskSample> sample_disk(vhdx::DiskView& view, std::uint64_t payload_bytes
           const auto before = std::chrono::steady_clock::now();
           result = read_exact_at(*extents[i].file, extents[i].file_offset, parts[i],
                                  "payload of the disk");
-          times[i] = seconds_since(before) / static_cast<double>(extents[i].length);
+          times[i] = seconds(std::chrono::steady_clock::now() - before) /
+                     static_cast<double>(extents[i].length);
         }
       });
     }

@@ -26,6 +26,10 @@ class WaitClock {
   std::atomic<Duration::rep> since_{0};  ///< Of the wait under way; 0: none.
 };
 
+inline double seconds(WaitClock::Duration time) {
+  return std::chrono::duration<double>(time).count();
+}
+
 /// Waits as long as it lives.
 class Waiting {
  public:
