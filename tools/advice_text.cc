@@ -107,7 +107,7 @@ std::string advice_text(const Advice& advice) {
       advice.incompressible_share * 100);
   std::size_t width = 4;
   for (const auto& row : advice.rows) width = std::max(width, mode_name(row).size());
-  out += fmt::format("  {:<{}}  {:>9}  {:>10}  {:>9}  {:>9}  {}\n", "mode", width, "time",
+  out += fmt::format("  {:<{}}  {:>9}  {:>11}  {:>9}  {:>9}  {}\n", "mode", width, "time",
                      "on the wire", "CPU here", "CPU there", "bottleneck");
   for (std::size_t i = 0; i < advice.rows.size(); ++i) {
     const auto& row = advice.rows[i];

@@ -39,7 +39,7 @@ const char* to_string(Bottleneck bottleneck);
 /// How payload travels, and why.
 struct ModeReport {
   Mode asked = Mode::kAuto;
-  ModeMix mix;
+  ModeMix mix = {};
   double gaining = 1;  ///< Of what was lately to be compressed, the share that gained by it.
   Bottleneck bottleneck = Bottleneck::kUnknown;
 };

@@ -12,8 +12,9 @@
 namespace vhdxm::tools {
 namespace {
 
-const std::vector<std::string> kCommands = {"info",   "map",    "check",   "create", "compare",
-                                            "export", "import", "receive", "send",   "cleanup"};
+const std::vector<std::string> kCommands = {"info",    "map",     "check",  "create",
+                                            "compare", "export",  "import", "receive",
+                                            "send",    "cleanup", "serve",  "advise"};
 
 struct Ran {
   int exit = 0;
