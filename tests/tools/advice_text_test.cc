@@ -49,19 +49,17 @@ Advice advice() {
 }
 
 TEST(AdviceText, IsATableAndASentence) {
-  EXPECT_EQ(
-      advice_text(advice()),
-      "To newhost:6600, vhdx-migrate 0.1.0\n"
-      "Link: 100 Mbit/s\n"
-      "Disk: 1000 MiB to move; a sample of 10 MiB has 4% zeros, 10% does not compress\n"
-      "\n"
-      "  mode                              time  on the wire   CPU here  CPU there  bottleneck\n"
-      "  plain                           84.0 s     1000 MiB      1.0 s      1.2 s  the network\n"
-      "  level 1                         28.0 s      333 MiB      3.0 s      2.0 s  the network\n"
-      "* auto: 75% level 1, 25% level 3  26.5 s      320 MiB      4.0 s      2.0 s  the processors "
-      "here\n"
-      "\n"
-      "Take --mode auto: 26.5 s, 3.2 times as fast as plain.\n");
+  EXPECT_EQ(advice_text(advice()), R"(To newhost:6600, vhdx-migrate 0.1.0
+Link: 100 Mbit/s
+Disk: 1000 MiB to move; a sample of 10 MiB has 4% zeros, 10% does not compress
+
+  mode                                 time  on the wire   CPU here  CPU there  bottleneck
+  plain                              84.0 s     1000 MiB      1.0 s      1.2 s  the network
+  level 1                            28.0 s      333 MiB      3.0 s      2.0 s  the network
+* auto: 75% level 1, 25% level 3     26.5 s      320 MiB      4.0 s      2.0 s  the processors here
+
+Take --mode auto: 26.5 s, 3.2 times as fast as plain.
+)");
 }
 
 TEST(AdviceText, SaysWhyPlainIsBest) {
