@@ -185,6 +185,7 @@ std::vector<std::byte> sample_data(SampleKind kind, std::size_t size_bytes, std:
       return entropy_coded(size_bytes, random);
   }
   VHDXM_CHECK(false);
+  return {};
 }
 
 }  // namespace vhdxm::test
