@@ -32,15 +32,16 @@ ModeSteering::ModeSteering(const SenderOptions& options, int level_max)
       auto_(level_max) {}
 
 void ModeSteering::note(const Load& load) {
-  if (load_before_ && load.stream_us > load_before_->stream_us) {
+  // The first one tells of all since the streams began.
+  if (load.stream_us > load_before_.stream_us) {
     // A peer may say anything: what would count backwards counts as nothing.
     const auto since = [](std::uint64_t now, std::uint64_t then) {
       return now - std::min(now, then);
     };
-    const std::uint64_t up = load.stream_us - load_before_->stream_us;
-    receiver_ = {.waiting = share(since(load.waiting_us, load_before_->waiting_us), up),
-                 .writing = share(since(load.writing_us, load_before_->writing_us), up),
-                 .unpacking = share(since(load.unpacking_us, load_before_->unpacking_us), up)};
+    const std::uint64_t up = load.stream_us - load_before_.stream_us;
+    receiver_ = {.waiting = share(since(load.waiting_us, load_before_.waiting_us), up),
+                 .writing = share(since(load.writing_us, load_before_.writing_us), up),
+                 .unpacking = share(since(load.unpacking_us, load_before_.unpacking_us), up)};
   }
   load_before_ = load;
 }

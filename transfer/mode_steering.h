@@ -39,7 +39,7 @@ class ModeSteering {
   AutoMode auto_;
   std::optional<TimePoint> steered_at_;
   SendStream::Work before_;
-  std::optional<Load> load_before_;
+  Load load_before_;
   std::optional<AutoMode::Sample::Receiver> receiver_;
   std::map<Bottleneck, double> seconds_;  ///< How long each of them held the job back.
 };

@@ -28,7 +28,7 @@ constexpr std::uint32_t kExtentBytes = 1024 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};
 // Often enough for a sender to react within a second to what it learns from two of them.
-constexpr std::chrono::milliseconds kLoadInterval{100};
+constexpr std::chrono::milliseconds kLoadInterval{50};
 
 std::uint16_t streams_for(std::uint64_t memory_bytes) {
   const ReceiverBudget budget{.memory_bytes = memory_bytes, .extent_bytes = kExtentBytes};
