@@ -22,14 +22,20 @@ constexpr std::array<compression::LevelCost, 8> kAssumed = {{
     {.level = 12, .ratio = 0.275, .compress_s_per_byte = 50e-9, .decompress_s_per_byte = 0.8e-9},
 }};
 
-// Streams that wait more than this for the network leave processor time unused, those that wait
-// less are about to leave the link empty. Between the two nothing is changed: hysteresis.
+// Of the streams that processors could run at once: what waits more than the first leaves processor
+// time unused, what waits less than the second is about to leave the link empty. Between the two
+// nothing is changed: hysteresis. Streams beyond the processors wait for one or for the link, and
+// nobody can tell: they widen the span between the two.
 constexpr double kHeldBackMuch = 0.14;
 constexpr double kHeldBackLittle = 0.05;
-// Ways along the levels in a tenth of a second, when streams do nothing but wait, or never wait.
-constexpr double kStepUp = 2.0;
-constexpr double kStepDown = 0.8;
-constexpr double kStepSeconds = 0.1;
+constexpr double kSurplusLittle = 0.3;
+// Rows a second, when streams do nothing but wait, or never wait. What the kernel holds for the
+// link hides for some tenths of a second what a move did, so moves begin slowly and get faster only
+// as long as they go one way: else the choice would swing about the right one.
+constexpr double kRowsPerSecond = 1.2;
+constexpr double kFasterAfterSeconds = 0.5;
+// Until streams no longer wait for the first time: nothing is known yet that could be spoilt.
+constexpr double kFirstRowsPerSecond = 20;
 // Samples are smoothed over about this time.
 constexpr double kSmoothSeconds = 0.08;
 // A receiver whose streams wait for bytes less than the first part of their time holds the job
@@ -67,6 +73,11 @@ std::vector<compression::LevelCost> usable(std::span<const compression::LevelCos
   return rows;
 }
 
+// The share of the streams for which there is no processor.
+double surplus(const AutoMode::Host& host) {
+  return std::max(0.0, 1 - host.processors / std::max(host.streams, 1.0));
+}
+
 std::optional<int> way_of(const compression::LevelCost& row) {
   if (row.level == compression::kLevelPlain) return std::nullopt;
   return row.level;
@@ -78,10 +89,12 @@ std::span<const int> AutoMode::ladder() {
   return kLadder;
 }
 
-AutoMode::AutoMode(int level_max)
-    : level_max_(level_max),
+AutoMode::AutoMode(const Host& host)
+    : level_max_(host.level_max),
+      held_back_much_(std::lerp(kHeldBackMuch, 1, surplus(host))),
+      held_back_little_(kHeldBackLittle + kSurplusLittle * surplus(host)),
       known_(kAssumed.begin(), kAssumed.end()),
-      model_(usable(known_, level_max)) {}
+      model_(usable(known_, host.level_max)) {}
 
 void AutoMode::learn(std::span<const compression::LevelCost> costs) {
   std::vector<compression::LevelCost> merged(costs.begin(), costs.end());
@@ -137,14 +150,22 @@ ModeMix AutoMode::observe(const Sample& sample) {
       std::clamp((receiver_idle_ - kReceiverBusy) / (kReceiverIdle - kReceiverBusy), 0.0, 1.0);
   const bool heard = sample.receiver.has_value();
   const double pressure = heard || held_back_ > kHeldBackMost ? held_back_ * idle : 0;
-  const double steps = sample.seconds / kStepSeconds;
-  if (pressure > kHeldBackMuch) {
-    position_ += kStepUp * steps * (pressure - kHeldBackMuch) / (1 - kHeldBackMuch);
-  } else if (pressure < kHeldBackLittle) {
-    position_ -= kStepDown * steps * (kHeldBackLittle - pressure) / kHeldBackLittle;
-  }
-  position_ = std::clamp(position_, 0.0, model_.position_max());
+  double wish = 0;
+  if (pressure > held_back_much_) wish = (pressure - held_back_much_) / (1 - held_back_much_);
+  if (pressure < held_back_little_) wish = (pressure - held_back_little_) / held_back_little_;
+  move(wish, sample.seconds);
   return mix();
+}
+
+// `wish`: 1 as fast as may be towards the strongest, -1 towards plain.
+void AutoMode::move(double wish, double seconds) {
+  if (wish * one_way_seconds_ < 0) one_way_seconds_ = 0;
+  if (wish <= 0 && position_ > 0) first_rise_ = false;
+  double rows_per_second = kRowsPerSecond * (1 + std::abs(one_way_seconds_) / kFasterAfterSeconds);
+  if (first_rise_ && wish > 0) rows_per_second = kFirstRowsPerSecond;
+  position_ += wish * rows_per_second * seconds;
+  position_ = std::clamp(position_, 0.0, model_.position_max());
+  if (wish != 0) one_way_seconds_ += std::copysign(seconds, wish);
 }
 
 ModeMix AutoMode::mix() const {

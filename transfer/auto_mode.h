@@ -25,8 +25,12 @@ class AutoMode {
   /// The levels that are considered; plain is always. Fast ones first.
   static std::span<const int> ladder();
 
-  /// `level_max`: of the contexts that there are.
-  explicit AutoMode(int level_max);
+  struct Host {
+    int level_max = 0;      ///< Of the contexts that there are.
+    double processors = 1;  ///< That the streams may have. > 0.
+    double streams = 1;     ///< >= 1.
+  };
+  explicit AutoMode(const Host& host);
 
   /// What happened since the last sample. Shares are of the streams' time, 0 to 1.
   struct Sample {
@@ -57,14 +61,19 @@ class AutoMode {
 
  private:
   void judge(const Sample& sample);
+  void move(double wish, double seconds);
 
   const int level_max_;
+  const double held_back_much_;
+  const double held_back_little_;
   std::vector<compression::LevelCost> known_;  ///< Assumed, later as they were measured.
   compression::LinkModel model_;
   double position_ = 0;
   double held_back_ = 0;      ///< Smoothed.
   double receiver_idle_ = 1;  ///< Smoothed.
   bool begun_ = false;
+  bool first_rise_ = true;
+  double one_way_seconds_ = 0;  ///< How long it has gone one way; negative towards plain.
   double seconds_since_costs_ = 0;
   unsigned learned_ = 0;
   Bottleneck bottleneck_ = Bottleneck::kUnknown;

@@ -26,10 +26,12 @@ double share(std::uint64_t part, std::uint64_t all) {
 
 }  // namespace
 
-ModeSteering::ModeSteering(const SenderOptions& options, int level_max)
+ModeSteering::ModeSteering(const SenderOptions& options, const SenderBudget::Shares& shares)
     : mode_(options.mode),
       control_(first_mix(options), processor_limit(options)),
-      auto_(level_max) {}
+      auto_({.level_max = shares.level_max,
+             .processors = processors_of(options),
+             .streams = static_cast<double>(shares.streams)}) {}
 
 void ModeSteering::note(const Load& load) {
   // The first one tells of all since the streams began.

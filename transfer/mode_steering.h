@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "transfer/auto_mode.h"
+#include "transfer/memory_budget.h"
 #include "transfer/messages.h"
 #include "transfer/mode_control.h"
 #include "transfer/progress.h"
@@ -19,8 +20,7 @@ class ModeSteering {
  public:
   using TimePoint = std::chrono::steady_clock::time_point;
 
-  /// `level_max`: of the job's compressors.
-  ModeSteering(const SenderOptions& options, int level_max);
+  ModeSteering(const SenderOptions& options, const SenderBudget::Shares& shares);
 
   ModeControl& control() { return control_; }
 

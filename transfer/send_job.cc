@@ -35,7 +35,7 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
       started_(std::chrono::steady_clock::now()),
       peer_(endpoint_text(options.host, options.port)),
       shares_(shares_of(options)),
-      steering_(options, shares_.level_max),
+      steering_(options, shares_),
       limiter_(options.limit_bytes_per_second) {
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
 }

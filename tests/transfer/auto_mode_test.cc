@@ -77,8 +77,12 @@ struct World {
   AutoMode::Sample sample(const ModeMix& mix, double seconds) const {
     const LevelCost one = cost(mix);
     const double now = rate(mix);
+    // Streams for which there is no processor wait for the link, as long as there is something to
+    // wait for.
+    const double surplus = std::max(0.0, 1 - processors / streams);
+    const double idle = 1 - now / sender_rate(one);
     return {.seconds = seconds,
-            .held_back = 1 - now / sender_rate(one),
+            .held_back = idle > 1e-9 ? std::lerp(idle, 1, surplus) : 0,
             .reading = source < 1e18 ? now / source : 0,
             .receiver = AutoMode::Sample::Receiver{
                 .waiting = 1 - now / receiver_rate(one),
@@ -101,7 +105,7 @@ double run(AutoMode& mode, const World& world, double seconds) {
 }
 
 TEST(AutoMode, BeginsPlainAndStaysSoWhereNothingHoldsItBack) {
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   EXPECT_EQ(mode.mix(), ModeMix{});
   const World world;
   EXPECT_DOUBLE_EQ(run(mode, world, 3), world.rate({}));
@@ -113,7 +117,7 @@ TEST(AutoMode, IsAsFastAsTheBestLevelOnLinksOfAllRates) {
     SCOPED_TRACE(mbit);
     World world;
     world.link = mbit * kMega / 8;
-    AutoMode mode(12);
+    AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
     EXPECT_GE(run(mode, world, 6), 0.95 * world.best_fixed());
   }
 }
@@ -123,7 +127,7 @@ TEST(AutoMode, FollowsALinkThatChangesWithinTwoSeconds) {
   fast.link = 10e9 / 8;
   World slow;
   slow.link = 100e6 / 8;
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   run(mode, fast, 3);
   for (int turn = 0; turn < 3; ++turn) {
     run(mode, slow, 2);
@@ -139,7 +143,7 @@ TEST(AutoMode, FollowsProcessorsThatOthersTake) {
   idle.processors = 4;
   World busy = idle;
   busy.processors = 0.5;
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 4, .streams = 4});
   run(mode, idle, 3);
   EXPECT_GE(idle.rate(mode.mix()), 0.95 * idle.best_fixed());
   run(mode, busy, 3);
@@ -149,7 +153,7 @@ TEST(AutoMode, FollowsProcessorsThatOthersTake) {
 TEST(AutoMode, DoesNotCompressForADiskThatIsSlow) {
   World world;
   world.destination = 200e6;
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   run(mode, world, 5);
   EXPECT_EQ(mode.mix(), ModeMix{}) << "the network is not what holds it back";
   EXPECT_EQ(mode.bottleneck(), Bottleneck::kDestinationDisk);
@@ -161,14 +165,14 @@ TEST(AutoMode, DoesNotCompressFasterThanTheReceiverUnpacks) {
   world.unpack_processors = 0.25;
   world.processors = 16;
   world.streams = 16;
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 16, .streams = 16});
   EXPECT_GE(run(mode, world, 6), 0.9 * world.best_fixed());
 }
 
 TEST(AutoMode, NamesASourceThatIsSlow) {
   World world;
   world.source = 100e6;
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   run(mode, world, 2);
   EXPECT_EQ(mode.bottleneck(), Bottleneck::kSourceDisk);
 }
@@ -176,7 +180,7 @@ TEST(AutoMode, NamesASourceThatIsSlow) {
 TEST(AutoMode, TakesNoLevelThatTheContextsDoNotHave) {
   World world;
   world.link = 1e6;
-  AutoMode mode(3);
+  AutoMode mode({.level_max = 3, .processors = 2, .streams = 4});
   run(mode, world, 5);
   EXPECT_EQ(mode.mix().strong, 3);
 }
@@ -187,7 +191,7 @@ TEST(AutoMode, TakesNoLevelThatWinsNothing) {
   for (LevelCost& cost : world.costs) {
     if (cost.level > 1) cost.ratio = world.row(1).ratio;
   }
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   run(mode, world, 5);
   EXPECT_EQ(mode.mix().strong, 1) << "levels above it take more and save nothing";
 }
@@ -195,7 +199,7 @@ TEST(AutoMode, TakesNoLevelThatWinsNothing) {
 TEST(AutoMode, SettlesDown) {
   World world;
   world.link = 1e9 / 8;
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   run(mode, world, 4);
   double least = mode.position();
   double most = mode.position();
@@ -213,7 +217,7 @@ TEST(AutoMode, KeepsItsBoundsWhateverItIsTold) {
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
   const auto share = [&] { return static_cast<double>(random() % 1001) / 1000; };
-  AutoMode mode(12);
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
   for (int step = 0; step < 20'000; ++step) {
     AutoMode::Sample sample{.seconds = 0.001 + share(), .held_back = share(), .reading = share()};
     if (random() % 2 == 0) {
