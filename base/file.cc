@@ -4,6 +4,11 @@
 
 namespace vhdxm {
 
+Result<bool> File::share_from(File& /*source*/, std::uint64_t /*source_offset*/,
+                              std::uint64_t /*offset*/, std::uint64_t /*length*/) {
+  return false;
+}
+
 Result<void> read_exact_at(File& file, std::uint64_t offset, std::span<std::byte> out,
                            const char* where) {
   auto got = file.read_some_at(offset, out);

@@ -43,6 +43,12 @@ class File {
   /// Makes [offset, offset + length) read as zero, giving the room back where that is possible.
   virtual Result<void> punch_hole(std::uint64_t offset, std::uint64_t length) = 0;
 
+  /// Lets [offset, offset + length) be the bytes of `source` from `source_offset` on: the file
+  /// system's blocks are shared until one of both is written. False: not possible between these
+  /// files, or not for this range; what the range holds is then unknown. Here: never possible.
+  virtual Result<bool> share_from(File& source, std::uint64_t source_offset, std::uint64_t offset,
+                                  std::uint64_t length);
+
   /// The first run at or after `offset` that may hold data; empty (begin == end == file size) when
   /// only a hole follows. A file system that knows no holes answers [offset, size).
   struct DataRun {

@@ -1,7 +1,9 @@
 #include "base/posix_file.h"
 
 #include <fcntl.h>
+#include <linux/fs.h>
 #include <sys/file.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -39,6 +41,13 @@ struct flock one_byte(short type, std::uint64_t byte) {
   lock.l_start = static_cast<off_t>(byte);
   lock.l_len = 1;
   return lock;
+}
+
+// What ioctl(FICLONERANGE) says where sharing is no way, though writing may be one.
+bool means_not_shareable(int error) {
+  constexpr std::array kErrors{EOPNOTSUPP, ENOTTY, ENOSYS, EXDEV,  EINVAL,
+                               EPERM,      EACCES, ENOSPC, EDQUOT, ETXTBSY};
+  return std::find(kErrors.begin(), kErrors.end(), error) != kErrors.end();
 }
 
 std::int64_t nanoseconds(const timespec& time) {
@@ -165,6 +174,25 @@ Result<void> PosixFile::punch_hole(std::uint64_t offset, std::uint64_t length) {
     at += piece;
   }
   return {};
+}
+
+Result<bool> PosixFile::share_from(File& source, std::uint64_t source_offset, std::uint64_t offset,
+                                   std::uint64_t length) {
+  if (!fits_off_t(offset, length)) return out_of_range("share", offset, path_);
+  // Of any other form the bytes are not those of a descriptor.
+  const auto* const from = dynamic_cast<const PosixFile*>(&source);
+  if (from == nullptr || !fits_off_t(source_offset, length)) return false;
+  if (length == 0) return true;  // to the kernel it would mean: all up to the source's end
+  file_clone_range range{.src_fd = from->fd_,
+                         .src_offset = source_offset,
+                         .src_length = length,
+                         .dest_offset = offset};
+  while (::ioctl(fd_, FICLONERANGE, &range) != 0) {
+    if (errno == EINTR) continue;
+    if (means_not_shareable(errno)) return false;
+    return errno_error("share blocks", offset).about(path_);
+  }
+  return true;
 }
 
 Result<File::DataRun> PosixFile::next_data(std::uint64_t offset) {

@@ -38,6 +38,9 @@ class PosixFile final : public File {
   Result<void> resize(std::uint64_t size_bytes) override;
   Result<void> allocate(std::uint64_t offset, std::uint64_t length) override;
   Result<void> punch_hole(std::uint64_t offset, std::uint64_t length) override;
+  /// Where both are on one file system that can (xfs, btrfs), for multiples of its block size.
+  Result<bool> share_from(File& source, std::uint64_t source_offset, std::uint64_t offset,
+                          std::uint64_t length) override;
   Result<DataRun> next_data(std::uint64_t offset) override;
   const std::string& name() const override { return path_; }
 

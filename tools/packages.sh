@@ -1,5 +1,5 @@
 # The Debian 12 packages that this project needs: the only place that names them.
-# Sourced by quickstart.sh, test.sh, bench/compare.sh and bench/modes.sh; then: install_packages "${PACKAGES_BUILD[@]}"
+# Sourced by quickstart.sh, test.sh and the scripts in bench/; then: install_packages "${PACKAGES_BUILD[@]}"
 
 # shellcheck shell=bash disable=SC2034
 # To build the library and the command.
@@ -19,6 +19,8 @@ PACKAGES_TEST=(
 )
 # To compare with other ways of moving a disk.
 PACKAGES_PEERS=(qemu-utils libnbd-bin e2fsprogs python3 rsync zstd socat nbdkit fio)
+# To compare ways of reading and writing files.
+PACKAGES_FILE_IO=(fio python3 e2fsprogs xfsprogs mount util-linux)
 # To compare ways of sending over links of several rates.
 PACKAGES_MODES=(qemu-utils e2fsprogs python3 iproute2 zstd socat)
 

@@ -124,17 +124,40 @@ Result<Hash128> SeedDisk::hash_cell(std::uint64_t offset, std::uint64_t length,
   return cell.hash;
 }
 
+Error SeedDisk::changed(std::uint64_t offset) const {
+  return Error{.code = Errc::kChecksum,
+               .where = "the seed changed while cells were taken from it, at this byte",
+               .offset = offset,
+               .subject = image_->layers().front()->name()};
+}
+
+// False if the cell has to be read and written. copy_file_range() in between would be no gain: what
+// stands in the disk has to be read once more, so its bytes would pass three times and not twice.
+Result<bool> SeedDisk::share_cell(std::uint64_t offset, std::span<std::byte> bytes,
+                                  const Hash128& hash, std::uint64_t hash_seed,
+                                  vhdx::BulkWriter& writer) const {
+  std::vector<vhdx::Extent> extents;
+  VHDXM_TRY_VOID(map(offset, bytes.size(), extents));
+  const vhdx::Extent& extent = extents.front();
+  if (extent.kind != vhdx::ExtentKind::kData || extent.length != bytes.size()) return false;
+  VHDXM_TRY(const bool shared,
+            writer.share(offset, bytes.size(), *extent.file, extent.file_offset));
+  if (!shared) return false;
+  VHDXM_TRY_VOID(writer.read_back(offset, bytes));
+  SectorPresence presence(bytes.size(), disk_.logical_sector_bytes);
+  presence.set(0, bytes.size());
+  if (cell_hash(bytes, presence, hash_seed) != hash) return changed(offset);
+  return true;
+}
+
 Result<void> SeedDisk::copy_cell(std::uint64_t offset, std::uint64_t length, const Hash128& hash,
                                  std::uint64_t hash_seed, std::span<std::byte> buffer,
                                  vhdx::BulkWriter& writer) const {
   const auto bytes = buffer.first(length);
+  VHDXM_TRY(const bool shared, share_cell(offset, bytes, hash, hash_seed, writer));
+  if (shared) return {};
   VHDXM_TRY(const Cell cell, read_cell(offset, bytes, hash_seed));
-  if (cell.hash != hash) {
-    return Error{.code = Errc::kChecksum,
-                 .where = "the seed changed while cells were taken from it, at this byte",
-                 .offset = offset,
-                 .subject = image_->layers().front()->name()};
-  }
+  if (cell.hash != hash) return changed(offset);
   if (cell.presence.all()) return writer.write(offset, bytes);
   for (const vhdx::Extent& extent : cell.extents) {
     if (extent.kind == vhdx::ExtentKind::kParent) {

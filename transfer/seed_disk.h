@@ -36,8 +36,9 @@ class SeedDisk {
   /// The hash of a cell that lies inside the seed. `buffer`: kCellBytes.
   Result<Hash128> hash_cell(std::uint64_t offset, std::uint64_t length, std::uint64_t hash_seed,
                             std::span<std::byte> buffer) const;
-  /// Copies the cell to the disk that arrives, if it has this hash still.
-  /// Errors: Errc::kChecksum if it has not; those of reading and writing.
+  /// Copies the cell to the disk that arrives, if it has this hash still; if it is one run of data,
+  /// by sharing the file system's blocks where they can be, and then the hash is of what stands in
+  /// the disk that arrives. Errors: Errc::kChecksum if it has not; those of reading and writing.
   Result<void> copy_cell(std::uint64_t offset, std::uint64_t length, const Hash128& hash,
                          std::uint64_t hash_seed, std::span<std::byte> buffer,
                          vhdx::BulkWriter& writer) const;
@@ -54,6 +55,10 @@ class SeedDisk {
   };
   Result<Cell> read_cell(std::uint64_t offset, std::span<std::byte> bytes,
                          std::uint64_t hash_seed) const;
+
+  Result<bool> share_cell(std::uint64_t offset, std::span<std::byte> bytes, const Hash128& hash,
+                          std::uint64_t hash_seed, vhdx::BulkWriter& writer) const;
+  Error changed(std::uint64_t offset) const;
 
   std::unique_ptr<vhdx::Image> image_;
   const vhdx::Geometry disk_;

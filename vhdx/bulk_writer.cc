@@ -158,6 +158,21 @@ Result<void> BulkWriter::write(std::uint64_t virtual_offset, std::span<const std
   return {};
 }
 
+Result<bool> BulkWriter::share(std::uint64_t virtual_offset, std::uint64_t length, File& source,
+                               std::uint64_t source_offset) {
+  VHDXM_TRY_VOID(check_planned(virtual_offset, length));
+  VHDXM_TRY_VOID(kept_error());
+  const Piece piece = piece_at(virtual_offset, length);
+  if (piece.length != length || description_.geometry.type == DiskType::kFixed) return false;
+  const auto shared = file_->share_from(source, source_offset, file_offset(piece), length);
+  if (shared.has_error()) {
+    VHDXM_TRY_VOID(keep(shared.error()));
+  }
+  if (!*shared) return false;
+  VHDXM_TRY_VOID(set_bits(piece, BitmapValue::kPresent));
+  return true;
+}
+
 Result<void> BulkWriter::set_bits(const Piece& piece, BitmapValue value) {
   if (plan_.use(piece.block) != BlockUse::kPartial) return {};
   const Geometry& geometry = description_.geometry;

@@ -20,9 +20,9 @@
 
 namespace vhdxm::vhdx {
 
-/// Thread safety: write(), mark(), read_back() and sync() may be called from several threads for
-/// ranges that do not overlap; seal() when no other call is under way.
-/// Errors of the file are sticky: after one, every later call fails with it, seal() too.
+/// Thread safety: write(), share(), mark(), read_back() and sync() may be called from several
+/// threads for ranges that do not overlap; seal() when no other call is under way. Errors of the
+/// file are sticky: after one, every later call fails with it, seal() too.
 class BulkWriter {
  public:
   struct Options {
@@ -47,6 +47,13 @@ class BulkWriter {
   /// Units: bytes, multiples of the logical sector size.
   /// Errors: BaseErrc::kOutOfRange for a range outside the disk or in an absent block.
   Result<void> write(std::uint64_t virtual_offset, std::span<const std::byte> bytes);
+
+  /// write() of what `source` holds from `source_offset` on, by sharing the file system's blocks.
+  /// False: that is not possible here, or the range is not of one block, or the disk is fixed,
+  /// which keeps room of its own; the range has to be written then. What was shared is for the
+  /// caller to verify, by read_back(). Errors: as write().
+  Result<bool> share(std::uint64_t virtual_offset, std::uint64_t length, File& source,
+                     std::uint64_t source_offset);
 
   /// Says what [virtual_offset, + length) is that has no payload: kZero, kUnmapped or kParent.
   /// In planned blocks kZero and kUnmapped read as zero (and are present in a partial block), and

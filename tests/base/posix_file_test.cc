@@ -234,5 +234,69 @@ TEST_F(PosixFileTest, StampTellsFilesAndSizesApart) {
   EXPECT_NE(before, one->stamp().value());
 }
 
+class SharedBlocks : public PosixFileTest {
+ protected:
+  static constexpr std::size_t kLength = 1 << 16;
+
+  std::vector<std::byte> read(PosixFile& file) {
+    std::vector<std::byte> bytes(2 * kLength);
+    EXPECT_TRUE(read_exact_at(file, 0, bytes, "all").has_value());
+    return bytes;
+  }
+  static std::vector<std::byte> of(char first, char second) {
+    std::vector<std::byte> bytes(2 * kLength, static_cast<std::byte>(first));
+    std::fill_n(bytes.begin() + kLength, kLength, static_cast<std::byte>(second));
+    return bytes;
+  }
+
+  std::unique_ptr<PosixFile> source_ = PosixFile::open(make("s", 2 * kLength, 's'), {}).value();
+  std::unique_ptr<PosixFile> target_ =
+      PosixFile::open(make("t", 2 * kLength, 't'), kReadWrite).value();
+};
+
+TEST_F(SharedBlocks, AreTheSourcesUntilOneIsWrittenOrNothingHappens) {
+  const auto shared = target_->share_from(*source_, kLength, 0, kLength);
+  ASSERT_TRUE(shared.has_value());
+  EXPECT_EQ(read(*target_), of(*shared ? 's' : 't', 't')) << "shared: " << *shared;
+  const std::vector<std::byte> bytes(kLength, std::byte{'w'});
+  ASSERT_TRUE(target_->write_at(0, bytes).has_value());
+  EXPECT_EQ(read(*target_), of('w', 't'));
+  EXPECT_EQ(read(*source_), of('s', 's'));
+}
+
+TEST_F(SharedBlocks, AreNotPossibleWithinABlockOrPastTheSourcesEnd) {
+  EXPECT_FALSE(target_->share_from(*source_, 1, 0, kLength).value());
+  EXPECT_FALSE(target_->share_from(*source_, 0, 512, kLength).value());
+  EXPECT_FALSE(target_->share_from(*source_, 0, 0, kLength - 512).value());
+  EXPECT_FALSE(target_->share_from(*source_, kLength, 0, 2 * kLength).value());
+  EXPECT_EQ(read(*target_), of('t', 't'));
+}
+
+TEST_F(SharedBlocks, OfNothingAreNotAllThatFollows) {
+  EXPECT_TRUE(target_->share_from(*source_, 0, 0, 0).value());
+  EXPECT_EQ(read(*target_), of('t', 't'));
+}
+
+TEST_F(SharedBlocks, AreNotPossibleWithAFileOfAnotherForm) {
+  MemoryFile memory("memory");
+  ASSERT_TRUE(memory.resize(kLength).has_value());
+  EXPECT_FALSE(target_->share_from(memory, 0, 0, kLength).value());
+  EXPECT_FALSE(memory.share_from(*source_, 0, 0, kLength).value());
+  EXPECT_EQ(read(*target_), of('t', 't'));
+}
+
+TEST_F(SharedBlocks, AreNotPossibleBetweenFileSystems) {
+  const auto other = PosixFile::open("/proc/self/maps", {}).value();
+  EXPECT_FALSE(target_->share_from(*other, 0, 0, kLength).value());
+  EXPECT_EQ(read(*target_), of('t', 't'));
+}
+
+TEST_F(SharedBlocks, WithATargetThatMayNotBeWrittenAreAnError) {
+  const auto read_only = PosixFile::open(folder_ / "t", {}).value();
+  const auto shared = read_only->share_from(*source_, 0, 0, kLength);
+  ASSERT_TRUE(shared.has_error());
+  EXPECT_EQ(shared.error().subject, folder_ / "t");
+}
+
 }  // namespace
 }  // namespace vhdxm
