@@ -86,6 +86,9 @@ struct Answer {
   RecordFound found = RecordFound::kNone;  ///< Of the job's record; kReadable: state and terms.
   JobState state = JobState::kActive;
   HandoverTerms terms;
+  /// Of a source: attempts of this connection up to this number will never be released, unless
+  /// `state` says so. An answer that comes late says nothing of later ones.
+  std::uint64_t number = 0;
   std::vector<DiskAnswer> disks;  ///< Of the query, in its order.
 
   friend bool operator==(const Answer&, const Answer&) = default;

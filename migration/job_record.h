@@ -53,7 +53,8 @@ struct JobDisk {
 struct JobRecord {
   JobState state = JobState::kActive;
   JobId job{};  ///< Not zero.
-  /// Zero in kActive and kReceiving; in all others the one that was agreed.
+  /// The one that was agreed. Zero in kActive and kReceiving; may be zero where force was used
+  /// (kConfirmed, kReclaimed).
   AttemptId attempt;
   HostId source;
   HostId target;
@@ -69,6 +70,7 @@ struct JobRecord {
 
 inline constexpr std::size_t kJobDisksMax = 1024;
 inline constexpr std::size_t kJobRecordBytesMax = 8 * 1024 * 1024;
+inline constexpr const char* kJobRecordEnding = ".handover";
 
 std::vector<std::byte> encode(const JobRecord& record);
 /// Errors: Errc::kRecord, kChecksum, kVersion, naming what is wrong.

@@ -55,6 +55,8 @@ struct OwnershipRecord {
 
 inline constexpr std::size_t kOwnershipRecordBytes = 128;
 inline constexpr const char* kOwnerEnding = ".owner";
+/// Of a record that is being written.
+inline constexpr const char* kNewEnding = ".new";
 
 std::vector<std::byte> encode(const OwnershipRecord& record);
 /// Errors: Errc::kRecord, kChecksum, kVersion, naming what is wrong.
