@@ -210,10 +210,10 @@ TEST_F(HandoverSourceTest, AQuestionVoidsTheAttemptBeforeItIsAnswered) {
   const HandoverTerms terms = attempt();
   source_.on_message(Query{.job = sample_job_id()});
   EXPECT_EQ(sent<Void>().attempt, terms.attempt);
+  next<Source::LetGo>();
   const auto answer = sent<Answer>();
   EXPECT_EQ(answer.state, JobState::kActive);
   EXPECT_EQ(answer.number, 1U);
-  next<Source::LetGo>();
 }
 
 TEST_F(HandoverSourceTest, OwnedInAnOldEpochConfirmsNothing) {

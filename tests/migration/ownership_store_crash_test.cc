@@ -2,6 +2,7 @@
 // be, for all disks of a job alike, and nothing is left over.
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <functional>
 
 #include "migration/ownership_store.h"
