@@ -31,6 +31,7 @@ void CopyModel::restart() {
       mark(disk, page);
     }
   }
+  for (Stream& stream : streams_) stream = {};
   sent_.assign(sent_.size(), {});
   applied_.assign(applied_.size(), {});
   cursor_disk_ = 0;

@@ -52,7 +52,8 @@ class CopyModel {
     }
   }
 
-  /// A job begins, or both ends met again: everything is to be reconciled.
+  /// A job begins, or both ends met again: everything is to be reconciled. Requires: quiet(), after
+  /// cut().
   void restart();
   /// The connection is gone: nothing more arrives, and what came goes on to be written.
   void cut();

@@ -13,7 +13,7 @@ using namespace migration;
 bool Simulation::settled() const {
   if (!linked_ || !network_.empty()) return false;
   return std::all_of(std::begin(hosts_), std::end(hosts_), [](const ModelHost& h) {
-    return h.up && !h.source && !h.target && h.answers.empty();
+    return h.up && !h.wants_start && !h.source && !h.target && h.answers.empty();
   });
 }
 
@@ -53,21 +53,25 @@ bool Simulation::settle_once(bool complete) {
   return settled();
 }
 
+// Who could not write something for certain needs a start to go on.
+void Simulation::restart_the_stuck() {
+  for (std::size_t host = 0; host < 2; ++host) {
+    ModelHost& h = hosts_[host];
+    const bool stuck =
+        h.wants_start || (h.source && h.source->uncertain()) || (h.target && h.target->broken());
+    if (h.up && stuck) die(host, false);
+  }
+}
+
 void Simulation::settle_everything(bool complete) {
   for (ModelHost& h : hosts_) {
     if (scripted_) break;
     h.faults.dies_at = test::StepFaults::kNever;
     h.faults.fails_at = test::StepFaults::kNever;
   }
-  // A gate that stays held because its release could not be written needs a start to go on.
-  for (std::size_t host = 0; host < 2; ++host) {
-    ModelHost& h = hosts_[host];
-    const bool stuck =
-        h.up && ((h.source && h.source->uncertain()) || (h.target && h.target->broken()));
-    if (stuck) die(host, false);
-  }
   for (int round = 0; round < 120; ++round) {
     ++outcome_.steps;
+    restart_the_stuck();
     if (settle_once(complete)) return;
     // Every round has tried; what is left is left to a person.
     if (round == 60) resolve_by_hand();
@@ -134,6 +138,7 @@ void Simulation::check_files(std::size_t owner) {
 }
 
 void Simulation::check_end() {
+  for (ModelHost& h : hosts_) h.faults.dies_at = test::StepFaults::kNever;
   const bool owns[2] = {owns_all(0), owns_all(1)};
   if (owns[0] == owns[1]) fail(owns[0] ? "both hosts own" : "no host owns");
   const std::size_t owner = owns[0] ? 0 : 1;

@@ -45,6 +45,9 @@ void Simulation::start_job(std::size_t from) {
   target.target = std::make_unique<HandoverTarget>(record);
   target.gate = transfer::WriteGate(true);
   source.gate.start_tracking();
+  copy_.cut();
+  copy_.target_died();
+  take_mirror_answers();
   copy_.restart();
   source.source->start();
   source.source->on_connected();

@@ -143,6 +143,7 @@ class Simulation {
   bool settle_once(bool complete);
   bool settled() const;
   void resolve_by_hand();
+  void restart_the_stuck();
   void check_end();
   void check_content(std::size_t owner, const std::vector<std::uint64_t>& floor);
   void check_files(std::size_t owner);
