@@ -95,6 +95,7 @@ void Simulation::acknowledge(const Write& write) {
   note("write {} is acknowledged", write.number);
   hosts_[write.host].gate.finish(write.verdict);
   floor_[slot(write.disk, write.page)] = write.value;
+  home_ = write.host;
   ++outcome_.acknowledged;
   end_write(write.number);
 }
@@ -128,7 +129,9 @@ bool Simulation::copy_something() {
   ModelHost& source = hosts_[from_];
   ModelHost& target = hosts_[1 - from_];
   const auto stream = static_cast<std::uint32_t>(pick(CopyModel::kStreams));
-  const bool sends = linked_ && source.up && source.source && source.source->may_copy();
+  // A write that was let through before writes were marked may still be about to land.
+  const bool sends = linked_ && source.up && source.source && source.source->may_copy() &&
+                     source.gate.untracked() == 0;
   const bool writes = target.up && target.target && target.target->may_write_data();
   bool did = false;
   switch (pick(8)) {

@@ -14,7 +14,6 @@ void Simulation::die(std::size_t host, bool loses_power) {
   ModelHost& h = hosts_[host];
   note("host {} dies{}", host, loses_power ? ", without power" : "");
   ++outcome_.deaths;
-  const bool served = h.serves() || h.held();
   h.up = false;
   h.faults.dies_at = test::StepFaults::kNever;
   h.faults.fails_at = test::StepFaults::kNever;
@@ -31,7 +30,7 @@ void Simulation::die(std::size_t host, bool loses_power) {
   for (PageStore& disk : h.disks) disk.lose_power(random_);
   h.folders.lose_power(random_);
   h.state.lose_power(random_);
-  if (served) floor_ = flushed_;
+  if (host == home_ && !stands_) floor_ = flushed_;
 }
 
 bool Simulation::owns_all(std::size_t host) {
@@ -70,7 +69,7 @@ bool Simulation::start(std::size_t host) {
     if (owns_all(host)) {
       if (h.source || h.target) fail("an owner with a job that is not over");
       h.gate = transfer::WriteGate();
-      if (host == from_) released_ = false;
+      if (host == from_) released_ = stands_ = false;
       note("it serves");
     }
     if (h.source) h.source->start();

@@ -35,7 +35,7 @@ void Simulation::start_job(std::size_t from) {
   if (!source.up || !adopted) return;
   from_ = from;
   ++jobs_;
-  released_ = false;
+  released_ = stands_ = false;
   taken_ = false;
   mirror_ = false;
   note("job {} begins, from host {}", jobs_, from);
@@ -187,6 +187,7 @@ void Simulation::commit_release(std::size_t host, const HandoverSource::Release&
     return h.source->on_released(Released::kUncertain);
   }
   ++outcome_.releases;
+  stands_ = true;
   if (!h.gate.fence(slipped ? h.hold : action.hold)) fail("the gate could not be fenced");
   h.source->on_released(Released::kDone);
 }
@@ -251,6 +252,8 @@ void Simulation::take_over(std::size_t host) {
   if (hosts_[1 - host].destroyed && !released_) floor_ = prepared_floor_;
   flushed_ = floor_;
   taken_ = true;
+  home_ = host;
+  stands_ = false;
 }
 
 // What a copier and its driver do.

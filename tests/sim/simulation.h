@@ -178,6 +178,8 @@ class Simulation {
   std::vector<std::uint64_t> prepared_floor_;  ///< The same, of what the destination prepared.
   std::uint64_t epoch_ = 1;
   bool released_ = false;  ///< The last job's release is committed.
+  bool stands_ = false;    ///< And known to be so.
+  std::size_t home_ = 0;   ///< Where the guest's writes went last.
   bool taken_ = false;     ///< The last job's destination took over.
   Outcome outcome_;
 };
