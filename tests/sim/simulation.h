@@ -177,6 +177,7 @@ class Simulation {
   std::vector<std::uint64_t> attempt_floor_;   ///< As it was when the attempt began.
   std::vector<std::uint64_t> prepared_floor_;  ///< The same, of what the destination prepared.
   std::uint64_t epoch_ = 1;
+  bool record_lost_ = false;
   bool released_ = false;  ///< The last job's release is committed.
   bool stands_ = false;    ///< And known to be so.
   std::size_t home_ = 0;   ///< Where the guest's writes went last.
