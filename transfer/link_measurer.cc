@@ -85,7 +85,9 @@ asio::awaitable<void> LinkMeasurer::pause(std::chrono::milliseconds time) {
 }
 
 asio::awaitable<void> LinkMeasurer::converse() {
+  const auto before = std::chrono::steady_clock::now();
   ControlConnection connection = co_await connect_control(context_, options_, preamble_);
+  result_.connect_s = seconds(std::chrono::steady_clock::now() - before);
   control_ = std::move(connection.channel);
   host_address_ = std::move(connection.address);
   control_->start_writer();

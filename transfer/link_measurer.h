@@ -43,7 +43,8 @@ struct LinkMeasure {
   FlowMeasure packed;  ///< At level 1.
   MeasureReady receiver;
   unsigned streams = 0;
-  std::string peer;  ///< Address, port and software.
+  double connect_s = 0;  ///< Until control was connected and authenticated.
+  std::string peer;      ///< Address, port and software.
 };
 
 /// Thread safety: run() once, cancel() from any other thread.
