@@ -43,6 +43,8 @@ class WriteGate {
   /// Waiting and later writes are refused, if since hold() returned `number` no write was let
   /// through and none is under way; false, and nothing changes, otherwise.
   bool fence(std::uint64_t number);
+  /// Whether fence(number) would.
+  bool is_held(std::uint64_t number) const;
   /// This host owns the disks now. Requires: kArmed.
   void take_over();
 
