@@ -87,14 +87,14 @@ bool SharedGate::fence(std::uint64_t number) {
   return true;
 }
 
-SharedGate::Fenced SharedGate::fence_with(std::uint64_t number,
-                                          const std::function<bool()>& commit) {
+Result<bool> SharedGate::fence_after(std::uint64_t number,
+                                     const std::function<Result<void>()>& commit) {
   const std::lock_guard lock(mutex_);
-  if (!gate_.is_held(number)) return Fenced::kNotHeld;
-  if (!commit()) return Fenced::kNotCommitted;
+  if (!gate_.still_held(number)) return false;
+  VHDXM_TRY_VOID(commit());
   VHDXM_CHECK(gate_.fence(number));
   opened_.notify_all();
-  return Fenced::kDone;
+  return true;
 }
 
 void SharedGate::throttle(std::uint64_t bytes_per_second) {

@@ -55,14 +55,11 @@ class SharedGate {
   bool wait_idle(std::chrono::steady_clock::time_point deadline);
   void let_go();
   bool fence(std::uint64_t number);
-  /// The same with `commit` between the check and the fence: no write is let through or answered
-  /// until it has returned. False from it: the gate stays held.
-  enum class Fenced : std::uint8_t {
-    kDone,
-    kNotHeld,  ///< Not held any more, or again, or a write is under way: `commit` was not called.
-    kNotCommitted
-  };
-  Fenced fence_with(std::uint64_t number, const std::function<bool()>& commit);
+  /// As fence(), with something in between: `commit` runs under the gate's lock, only if fencing
+  /// will succeed, and only if it succeeds the gate is fenced. It may block; writes wait meanwhile.
+  /// False: a write was let through since hold() returned `number`; `commit` did not run. An error
+  /// is that of `commit`: the gate stays held.
+  Result<bool> fence_after(std::uint64_t number, const std::function<Result<void>()>& commit);
   void take_over();
 
   /// Slows tracked writes down to so many bytes a second, all together; 0: not. A write waits at

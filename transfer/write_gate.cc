@@ -52,13 +52,9 @@ void WriteGate::let_go() {
 // A hold that was let go and taken again has another number, so an agreement about what the disk
 // held in the first cannot release it in the second.
 bool WriteGate::fence(std::uint64_t number) {
-  if (!is_held(number)) return false;
+  if (!still_held(number)) return false;
   state_ = State::kFenced;
   return true;
-}
-
-bool WriteGate::is_held(std::uint64_t number) const {
-  return state_ == State::kHeld && number == holds_ && in_flight() == 0;
 }
 
 void WriteGate::take_over() {

@@ -42,8 +42,7 @@ class PlainSource final : public CutoverSource {
   Step on_message(std::span<const std::byte> body) override {
     const char letter = letter_of(body);
     if (letter == 'P' && state_ == State::kWaiting) {
-      const auto fenced = gate_.fence_with(held_.hold, [] { return true; });
-      state_ = fenced == SharedGate::Fenced::kDone ? State::kReleased : State::kVoid;
+      state_ = gate_.fence(held_.hold) ? State::kReleased : State::kVoid;
       if (state_ == State::kReleased) return {.state = state_, .messages = {word('r')}};
     }
     if (letter == 'V' && state_ == State::kVoiding) state_ = State::kVoid;

@@ -1,4 +1,4 @@
-// What a gate does beside letting writes through: it commits under its lock, and slows writes down.
+// A gate that slows writes down.
 #include "transfer/shared_gate.h"
 
 #include <gtest/gtest.h>
@@ -13,52 +13,7 @@ namespace vhdxm::transfer {
 namespace {
 
 using test::succeeded;
-using State = WriteGate::State;
-using Fenced = SharedGate::Fenced;
 using std::chrono::steady_clock;
-
-TEST(SharedGate, CommitsOnlyWhatIsHeldStill) {
-  SharedGate gate;
-  unsigned commits = 0;
-  const auto commit = [&commits] { return ++commits > 0; };
-  EXPECT_EQ(gate.fence_with(1, commit), Fenced::kNotHeld) << "open";
-  gate.start_tracking();
-  const auto first = gate.hold();
-  gate.let_go();
-  EXPECT_EQ(gate.fence_with(first, commit), Fenced::kNotHeld) << "let go";
-  {
-    const auto pass = gate.enter();
-    ASSERT_TRUE(succeeded(pass));
-    const auto second = gate.hold();
-    EXPECT_EQ(gate.fence_with(first, commit), Fenced::kNotHeld) << "another hold";
-    EXPECT_EQ(gate.fence_with(second, commit), Fenced::kNotHeld) << "a write is under way";
-    gate.let_go();
-  }
-  const auto third = gate.hold();
-  EXPECT_EQ(commits, 0U);
-  EXPECT_EQ(gate.fence_with(third, [] { return false; }), Fenced::kNotCommitted);
-  EXPECT_EQ(gate.state(), State::kHeld) << "nobody knows whether it was committed";
-  EXPECT_EQ(gate.fence_with(third, commit), Fenced::kDone);
-  EXPECT_EQ(commits, 1U);
-  EXPECT_EQ(gate.state(), State::kFenced);
-}
-
-TEST(SharedGate, NoWriteIsAnsweredBeforeTheCommitHasReturned) {
-  SharedGate gate;
-  gate.start_tracking();
-  const auto number = gate.hold();
-  std::atomic<bool> committed{false};
-  std::vector<std::thread> writers;
-  for (int i = 0; i < 4; ++i) {
-    writers.emplace_back([&] {
-      EXPECT_TRUE(gate.enter(4096).has_error());
-      EXPECT_TRUE(committed);
-    });
-  }
-  while (gate.waiting() < 4) std::this_thread::yield();
-  EXPECT_EQ(gate.fence_with(number, [&] { return committed = true; }), Fenced::kDone);
-  for (std::thread& writer : writers) writer.join();
-}
 
 TEST(SharedGate, SlowedWritesTakeTheirTime) {
   SharedGate gate;
