@@ -13,7 +13,7 @@
 
 #include "transfer/convergence.h"
 #include "transfer/cutover.h"
-#include "transfer/live_passes.h"
+#include "transfer/live_progress.h"
 #include "transfer/live_source.h"
 #include "transfer/sender.h"
 
