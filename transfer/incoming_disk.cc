@@ -119,29 +119,35 @@ Result<std::unique_ptr<IncomingDisk>> IncomingDisk::start(const Directory& folde
 
 // On an error what is there stays, for whoever looks into it, unless this job made it.
 Result<void> IncomingDisk::open_partial(vhdx::BlockPlan plan, const JobId& job_id) {
+  const JobJournal journal{
+      .job_id = job_id, .offer = offer_, .plan_digest = hash128(plan.encoded(), 0), .kind = kind_};
   VHDXM_TRY(const bool exists, folder_.exists(partial_name_));
   if (exists) {
     VHDXM_TRY(file_, lock_partial(folder_, partial_name_));
-    VHDXM_TRY(const bool resumed, kind_ == JobKind::kLive ? resume_live() : resume_partial(plan));
+    VHDXM_TRY(const bool resumed,
+              kind_ == JobKind::kLive ? resume_live(journal) : resume_partial(plan));
     partial_ = resumed ? PartialState::kResumed : PartialState::kReplaced;
     if (resumed) return {};
     file_.reset();
   }
-  const Hash128 digest = hash128(plan.encoded(), 0);
-  return start_anew(std::move(plan),
-                    {.job_id = job_id, .offer = offer_, .plan_digest = digest, .kind = kind_});
+  return start_anew(std::move(plan), journal);
 }
 
-// False if the partial is not one to go on with.
-Result<bool> IncomingDisk::resume_live() {
+// False if the partial is not one to go on with. One without a journal is a copy that this host
+// released earlier, and that moves back: a whole VHDX says itself what disk it is of.
+Result<bool> IncomingDisk::resume_live(const JobJournal& mine) {
   const auto journal = journal_->read();
-  if (journal.has_error() || !*journal || !(**journal).fits_live(offer_)) return false;
+  if (journal.has_error() || (*journal && !(**journal).fits_live(offer_))) return false;
   auto disk = vhdx::DiskWriter::over(file_, {}, {.direct = true});
   if (disk.has_error()) return false;
   // What another program made of it is nobody's.
-  if ((*disk)->geometry() != offer_.description.geometry || (*disk)->validate_bats().has_error()) {
+  const vhdx::Description& found = (*disk)->description();
+  if (found.geometry != offer_.description.geometry ||
+      found.virtual_disk_id != offer_.description.virtual_disk_id ||
+      (*disk)->validate_bats().has_error()) {
     return false;
   }
+  if (!*journal) VHDXM_TRY_VOID(journal_->write(mine));
   live_ = std::move(*disk);
   return true;
 }

@@ -114,7 +114,7 @@ class IncomingDisk final : public FrameSink {
   IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64_t hash_seed, JobKind kind);
   Result<void> open_partial(vhdx::BlockPlan plan, const JobId& job_id);
   Result<bool> resume_partial(const vhdx::BlockPlan& plan);
-  Result<bool> resume_live();
+  Result<bool> resume_live(const JobJournal& mine);
   Result<void> start_anew(vhdx::BlockPlan plan, const JobJournal& journal);
   Result<void> find_held_live();
   Result<void> find_held();
