@@ -176,7 +176,7 @@ TEST_F(LiveMoves, ABrokenControlConnectionLeavesTheGuestInPeaceAndIsResumed) {
   LiveGuest guest(disk, seed_);
   guest.start(1, 12 * kMiB);
   // What control says before the first pass, in it, and in later ones.
-  for (const std::uint64_t bytes : {900, 1400, 2000, 3500}) {
+  for (const unsigned long long bytes : {900ULL, 1400ULL, 2000ULL, 3500ULL}) {
     SCOPED_TRACE(bytes);
     const test::TcpProxy proxy(receiver.port(), [bytes](std::size_t connection) {
       if (connection > 0) return test::ProxyRule{};
