@@ -19,7 +19,7 @@ struct HandoverEnd {
     kReclaimed,    ///< The source took the disks back by force.
   };
   Kind kind = Kind::kFailed;
-  std::string sentence;
+  std::string sentence = {};
 };
 
 /// The numbers of docs/man/vhdx-migrate.1: 0, 1, 5, 6, 7, 8.

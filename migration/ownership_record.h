@@ -40,15 +40,15 @@ enum class OwnershipState : std::uint8_t {
 const char* to_string(OwnershipState state);
 
 struct OwnershipRecord {
-  OwnershipId id;  ///< Not zero.
+  OwnershipId id = {};  ///< Not zero.
   std::uint64_t epoch = 0;
   OwnershipState state = OwnershipState::kOwned;
   // Of the last hand-over; all zero of a disk that has not seen one.
   JobId job{};
-  AttemptId attempt;
-  HostId source;
-  HostId target;
-  Hash128 ledger;
+  AttemptId attempt = {};
+  HostId source = {};
+  HostId target = {};
+  Hash128 ledger = {};
 
   friend bool operator==(const OwnershipRecord&, const OwnershipRecord&) = default;
 };

@@ -93,11 +93,8 @@ Result<void> OwnershipStore::recover_job(const JobRecord& record, Recovered& rec
     case JobState::kPrepared:
       break;
   }
-  VHDXM_TRY_VOID(settle(record));
-  VHDXM_TRY_VOID(drop_if_stale(record.job));
-  VHDXM_TRY(const auto still, job(record.job));
-  if (still) recovered.jobs.push_back(record);
-  return {};
+  recovered.jobs.push_back(record);
+  return settle(record);
 }
 
 Result<void> OwnershipStore::recover_jobs(Recovered& recovered) {
@@ -113,6 +110,14 @@ Result<void> OwnershipStore::recover_jobs(Recovered& recovered) {
       }
     }
   }
+  // All are settled now: those whose disks other jobs have, are over.
+  std::vector<JobRecord> kept;
+  for (JobRecord& record : recovered.jobs) {
+    VHDXM_TRY_VOID(drop_if_stale(record.job));
+    VHDXM_TRY(const auto still, job(record.job));
+    if (still) kept.push_back(std::move(record));
+  }
+  recovered.jobs = std::move(kept);
   return {};
 }
 
@@ -124,7 +129,12 @@ Result<void> OwnershipStore::recover_sidecar(const DiskPlace& place, Recovered& 
   }
   if (!*record || (*record)->state == OwnershipState::kOwned) return {};
   const auto decided = job((*record)->job);
-  if (decided.has_value() && *decided) return {};
+  if (decided.has_value() && *decided) {
+    const auto& disks = (*decided)->disks;
+    const bool listed = std::any_of(disks.begin(), disks.end(),
+                                    [&](const JobDisk& disk) { return disk.place == place; });
+    if (listed || (*decided)->state != JobState::kReceiving) return {};
+  }
   const bool arrives = (*record)->state == OwnershipState::kReceiving ||
                        (*record)->state == OwnershipState::kIncoming;
   if (decided.has_error() && arrives) {
@@ -137,11 +147,17 @@ Result<void> OwnershipStore::recover_sidecar(const DiskPlace& place, Recovered& 
 
 // Where the sidecars alone say enough, the record is made again.
 Result<void> OwnershipStore::recover_records(Recovered& recovered) {
-  for (const JobRecord& record : recovered.doubtful_jobs) {
+  for (JobRecord record : recovered.doubtful_jobs) {
     if (record.state == JobState::kActive) continue;
+    if (record.state == JobState::kReceiving) {
+      // A disk that was left for another job, which then did not begin.
+      VHDXM_TRY(const auto rest, job(record.job));
+      if (rest) record.disks.insert(record.disks.end(), rest->disks.begin(), rest->disks.end());
+    }
     VHDXM_TRY_VOID(put(record));
     VHDXM_TRY_VOID(settle(record));
-    recovered.jobs.push_back(record);
+    std::erase_if(recovered.jobs, [&](const JobRecord& job) { return job.job == record.job; });
+    recovered.jobs.push_back(std::move(record));
   }
   std::erase_if(recovered.doubtful_jobs,
                 [](const JobRecord& record) { return record.state != JobState::kActive; });

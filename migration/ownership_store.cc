@@ -46,6 +46,11 @@ OwnershipRecord sidecar_of(const JobRecord& record, const JobDisk& disk) {
   return sidecar;
 }
 
+bool has_place(const JobRecord& record, const DiskPlace& place) {
+  return std::any_of(record.disks.begin(), record.disks.end(),
+                     [&](const JobDisk& disk) { return disk.place == place; });
+}
+
 bool is_arriving(OwnershipState state) {
   return state == OwnershipState::kReceiving || state == OwnershipState::kIncoming;
 }
@@ -339,7 +344,7 @@ Result<bool> OwnershipStore::may_settle(const JobRecord& record, const JobDisk& 
   if (before->state == OwnershipState::kReleased) return before->epoch <= disk.terms.epoch;
   if (!is_arriving(before->state)) return false;
   VHDXM_TRY(const auto other, job(before->job));
-  return !other.has_value();
+  return !other || !has_place(*other, disk.place);  // It was left: see leave().
 }
 
 // False: neither is there.

@@ -46,8 +46,8 @@ class OwnershipStore {
   Result<OwnershipRecord> adopt(const DiskPlace& place, const OwnershipId& id);
 
   struct Found {
-    DiskPlace place;
-    OwnershipRecord record;
+    DiskPlace place = {};
+    OwnershipRecord record = {};
   };
   /// Looks through the folders that are known. Errors: none for files that cannot be read.
   Result<std::optional<Found>> find(const OwnershipId& id);
@@ -92,19 +92,19 @@ class OwnershipStore {
 
   // After a start.
   struct Doubt {
-    DiskPlace place;
-    std::string why;
+    DiskPlace place = {};
+    std::string why = {};
   };
   struct Recovered {
     /// What stands in the state folder now, made durable and settled. kActive ones are withdrawn
     /// (their passes died with the process), kOwned and kReclaimed ones dropped: this host owns
     /// those disks.
-    std::vector<JobRecord> jobs;
+    std::vector<JobRecord> jobs = {};
     /// Jobs of this host as a source whose record is gone or cannot be read, put together from the
     /// sidecars, as kActive: nobody writes to these disks until HandoverSource has resolved it.
-    std::vector<JobRecord> doubtful_jobs;
+    std::vector<JobRecord> doubtful_jobs = {};
     /// Disks whose sidecar cannot be read, or whose job could not be put right: nobody writes.
-    std::vector<Doubt> unreadable;
+    std::vector<Doubt> unreadable = {};
   };
   /// Puts everything right after a crash. Can be repeated; a crash in between does no harm.
   Result<Recovered> recover();

@@ -114,8 +114,12 @@ SourceMove resolve_source(const Answer& mine, const Answer& theirs) {
   if (mine.found != RecordFound::kReadable) return resolve_without_record(mine, theirs);
   switch (mine.state) {
     case JobState::kActive:
-    case JobState::kReclaimed:
       return resolve_owner(mine.terms, theirs);
+    case JobState::kReclaimed: {
+      // It was not destroyed after all, and may have served writes: which copy is to be lost?
+      const SourceMove move = resolve_owner(mine.terms, theirs);
+      return move == SourceMove::kYield ? SourceMove::kInDoubt : move;
+    }
     case JobState::kReleased:
       return resolve_released(mine.terms, theirs);
     case JobState::kConfirmed:

@@ -97,7 +97,7 @@ class CopyModel {
     bool broken = false;
   };
   struct Reading {
-    Frame frame;
+    Frame frame = {};
     bool read = false;
   };
 

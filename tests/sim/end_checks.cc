@@ -135,8 +135,7 @@ void Simulation::force_survivor(std::size_t host) {
   if (!start(host)) fail("the survivor does not start");
   const std::uint64_t epoch = epoch_;
   if (owns_all(host)) {
-    if (!served_since_ || host != from_) check_content(host, floor_);
-    return;
+    return check_content(host, floor_);
   }
   // What a person does.
   if (h.source && h.source->force_owner().has_value()) ++outcome_.forced;
@@ -149,8 +148,8 @@ void Simulation::force_survivor(std::size_t host) {
   }
   if (!owns_all(host) || !h.serves()) fail("forced, and it does not own");
   if (h.store.find(ids_[0]).value()->record.epoch < epoch + 1) fail("forced without a new epoch");
-  // At the source: all that was written there, unless the other one took over and went on.
-  if (host == from_ && !served_since_) check_content(host, floor_);
+  // At the source: what was flushed there. What was not, the destination had.
+  if (host == from_ && !taken_) check_content(host, flushed_);
 }
 
 }  // namespace vhdxm::sim

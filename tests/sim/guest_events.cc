@@ -96,7 +96,6 @@ void Simulation::acknowledge(const Write& write) {
   hosts_[write.host].gate.finish(write.verdict);
   floor_[slot(write.disk, write.page)] = write.value;
   ++outcome_.acknowledged;
-  served_since_ = served_since_ || write.host != from_;
   end_write(write.number);
 }
 

@@ -15,7 +15,6 @@ void Simulation::die(std::size_t host, bool loses_power) {
   note("host {} dies{}", host, loses_power ? ", without power" : "");
   ++outcome_.deaths;
   const bool served = h.serves() || h.held();
-  cut();
   h.up = false;
   h.faults.dies_at = test::StepFaults::kNever;
   h.faults.fails_at = test::StepFaults::kNever;
@@ -25,6 +24,8 @@ void Simulation::die(std::size_t host, bool loses_power) {
   h.ready = false;
   h.gate = transfer::WriteGate(true);
   std::erase_if(writes_, [&](const Write& w) { return w.host == host; });
+  h.wants_start = false;
+  cut();
   if (host != from_) copy_.target_died();
   if (!loses_power) return;
   for (PageStore& disk : h.disks) disk.lose_power(random_);
@@ -69,6 +70,7 @@ bool Simulation::start(std::size_t host) {
     if (owns_all(host)) {
       if (h.source || h.target) fail("an owner with a job that is not over");
       h.gate = transfer::WriteGate();
+      if (host == from_) released_ = false;
       note("it serves");
     }
     if (h.source) h.source->start();
@@ -97,7 +99,11 @@ void Simulation::cut() {
 }
 
 bool Simulation::connect() {
-  if (linked_ || !hosts_[0].up || !hosts_[1].up || !copy_.quiet()) return false;
+  if (linked_ || !hosts_[0].up || !hosts_[1].up) return false;
+  // What came over the connection before is written, or there is nobody any more who writes it.
+  const ModelHost& target = hosts_[1 - from_];
+  if (!target.target || !target.target->may_write_data()) copy_.target_died();
+  if (!copy_.quiet()) return false;
   note("they meet");
   linked_ = true;
   copy_.restart();

@@ -36,13 +36,14 @@ void Simulation::start_job(std::size_t from) {
   from_ = from;
   ++jobs_;
   released_ = false;
-  served_since_ = false;
+  taken_ = false;
   mirror_ = false;
   note("job {} begins, from host {}", jobs_, from);
   record.state = JobState::kActive;
   source.source = std::make_unique<HandoverSource>(record);
   record.state = JobState::kReceiving;
   target.target = std::make_unique<HandoverTarget>(record);
+  target.gate = transfer::WriteGate(true);
   source.gate.start_tracking();
   copy_.restart();
   source.source->start();
@@ -113,13 +114,14 @@ void Simulation::act(std::size_t host, const HandoverSource::Action& action) {
     if (h.gate.state() == State::kHeld) h.gate.let_go();
   } else if (const auto* begin = std::get_if<HandoverSource::Begin>(&action)) {
     const auto done = h.store.begin_source(begin->record);
+    if (done.has_error()) note("host {} cannot begin: {}", host, describe(done.error()));
     answer_later(host, [&h, done] { h.source->on_begun(done); });
   } else if (const auto* settle = std::get_if<HandoverSource::Settle>(&action)) {
-    // If it fails, the next start does it.
-    if (h.store.settle(settle->record).has_value() &&
-        settle->record.state == JobState::kReclaimed) {
-      (void)h.store.drop(settle->record).has_value();
+    auto done = h.store.settle(settle->record);
+    if (done.has_value() && settle->record.state == JobState::kReclaimed) {
+      done = h.store.drop(settle->record);
     }
+    if (done.has_error()) h.wants_start = true;
   } else if (const auto* confirm = std::get_if<HandoverSource::Confirm>(&action)) {
     auto done = h.store.put(confirm->record);
     if (done.has_value()) done = h.store.settle(confirm->record);
@@ -127,6 +129,7 @@ void Simulation::act(std::size_t host, const HandoverSource::Action& action) {
   } else if (const auto* withdraw = std::get_if<HandoverSource::Withdraw>(&action)) {
     const bool was_doubt = h.gate.state() == State::kArmed;
     const auto done = h.store.withdraw(withdraw->record);
+    if (done.has_error()) h.wants_start = true;
     answer_later(host, [this, &h, done, was_doubt] {
       h.source->on_withdrawn(done);
       if (was_doubt && done.has_value()) h.gate = transfer::WriteGate();
@@ -203,7 +206,7 @@ void Simulation::act(std::size_t host, const HandoverTarget::Action& action) {
   } else if (const auto* write = std::get_if<HandoverTarget::Write>(&action)) {
     note("host {} writes {}", host, to_string(write->record.state));
     const auto done = h.store.put(write->record);
-    if (write->record.state == JobState::kPrepared) prepared_floor_ = floor_;
+    if (write->record.state == JobState::kPrepared) prepared_floor_ = attempt_floor_;
     answer_later(host, [&h, done] { h.target->on_written(done); });
   } else if (const auto* take = std::get_if<HandoverTarget::Take>(&action)) {
     note("host {} takes the disks{}", host, take->record.forced ? " by force" : "");
@@ -213,7 +216,9 @@ void Simulation::act(std::size_t host, const HandoverTarget::Action& action) {
     if (done.has_value()) epoch_ = done->value;
     answer_later(host, [&h, result] { h.target->on_taken(result); });
   } else if (const auto* settle = std::get_if<HandoverTarget::Settle>(&action)) {
-    if (h.store.settle(settle->record).has_value()) (void)h.store.drop(settle->record).has_value();
+    auto done = h.store.settle(settle->record);
+    if (done.has_value()) done = h.store.drop(settle->record);
+    if (done.has_error()) h.wants_start = true;
   } else if (const auto* end = std::get_if<HandoverTarget::Finish>(&action)) {
     note("host {} ends as the destination: {} (exit {})", host, end->end.sentence,
          exit_code_of(end->end.kind));
@@ -241,6 +246,7 @@ void Simulation::take_over(std::size_t host) {
   check_content(host, hosts_[1 - host].destroyed && !released_ ? prepared_floor_ : floor_);
   if (hosts_[1 - host].destroyed && !released_) floor_ = prepared_floor_;
   flushed_ = floor_;
+  taken_ = true;
 }
 
 // What a copier and its driver do.
@@ -266,6 +272,7 @@ bool Simulation::attempt() {
   AttemptId id;
   for (std::uint8_t& byte : id.bytes) byte = static_cast<std::uint8_t>(pick(256));
   note("host {} begins an attempt", from_);
+  attempt_floor_ = floor_;
   h.source->attempt(id, h.hold, ledgers);
   pump(from_);
   return true;
@@ -333,30 +340,29 @@ void Simulation::deliver(std::size_t index) {
       prepared->terms = prepare_.terms;
     }
   }
-  const bool to_source = message.index() == HandoverMessage(Prepared{}).index() ||
-                         std::holds_alternative<PrepareRefused>(message) ||
-                         std::holds_alternative<Voided>(message) ||
-                         std::holds_alternative<Owned>(message);
-  const bool known = h.source || h.target;
+  const JobId job = job_of(message);
+  const bool known =
+      (h.source && h.source->record().job == job) || (h.target && h.target->record().job == job);
   if (h.source) h.source->on_message(message);
   if (h.target) h.target->on_message(message);
   pump(got.to);
-  if (!known && !to_source) {
-    // The job is over here, or was never known: what the folders say.
-    if (const auto* query = std::get_if<Query>(&message)) {
-      in_process(got.to, [&] {
-        const auto says = h.store.answer(*query);
-        if (says.has_value()) send(got.to, *says);
-      });
-    } else if (const auto* released = std::get_if<Released>(&message)) {
-      Query query_of{.job = released->terms.job};
-      for (const DiskTerms& disk : released->terms.disks) query_of.disks.push_back(disk.id);
-      in_process(got.to, [&] {
-        const auto says = h.store.answer(query_of);
-        if (says.has_value()) send(got.to, *says);
-      });
-    }
+  if (!known) answer_from_folders(got.to, message);
+}
+
+// The job is over here, or was never known.
+void Simulation::answer_from_folders(std::size_t host, const HandoverMessage& message) {
+  Query query{.job = job_of(message)};
+  if (const auto* asked = std::get_if<Query>(&message)) {
+    query = *asked;
+  } else if (const auto* released = std::get_if<Released>(&message)) {
+    for (const DiskTerms& disk : released->terms.disks) query.disks.push_back(disk.id);
+  } else {
+    return;
   }
+  in_process(host, [&] {
+    const auto says = hosts_[host].store.answer(query);
+    if (says.has_value()) send(host, *says);
+  });
 }
 
 }  // namespace vhdxm::sim

@@ -50,6 +50,7 @@ struct ModelHost {
 
   bool up = true;
   bool destroyed = false;
+  bool wants_start = false;  ///< Something could not be written that the next start will write.
   // Of the process.
   transfer::WriteGate gate{true};
   std::unique_ptr<migration::HandoverSource> source;

@@ -160,15 +160,23 @@ void Simulation::random_step() {
     }
   } else if (what < 97) {
     reconcile_jobs();
-  } else if (what < 98) {
-    if (!start(host)) start(1 - host);
-  } else {
-    if (!connect() && linked_ && jobs_ < 4 && h.serves() && !h.source && !h.target &&
-        !hosts_[1 - host].source && !hosts_[1 - host].target && hosts_[1 - host].up) {
-      start_job(host);
-      pump(host);
-      pump(1 - host);
+  } else if (!start(host) && !start(1 - host) && !connect()) {
+    start_some_job();
+  }
+}
+
+void Simulation::start_some_job() {
+  for (std::size_t host = 0; host < 2; ++host) {
+    const ModelHost& h = hosts_[host];
+    const ModelHost& other = hosts_[1 - host];
+    if (!linked_ || jobs_ >= 4 || !h.up || !other.up || h.source || h.target || other.source ||
+        other.target || h.gate.state() != transfer::WriteGate::State::kOpen) {
+      continue;
     }
+    start_job(host);
+    pump(host);
+    pump(1 - host);
+    return;
   }
 }
 

@@ -28,12 +28,12 @@ struct Options {
 
 /// What is scripted instead of being left to chance.
 struct Script {
-  std::optional<std::size_t> dies;  ///< Host 0 or 1 dies ...
-  std::uint64_t dies_at = 0;        ///< ... at this step of its folders, ...
+  std::optional<std::size_t> dies = {};  ///< Host 0 or 1 dies ...
+  std::uint64_t dies_at = 0;             ///< ... at this step of its folders, ...
   test::StepFaults::Moment moment = test::StepFaults::Moment::kBefore;
   bool loses_power = false;
-  std::optional<std::uint64_t> lost_message;     ///< The n-th that is sent does not arrive.
-  std::optional<std::uint64_t> doubled_message;  ///< It arrives twice, the second time last.
+  std::optional<std::uint64_t> lost_message = {};     ///< The n-th that is sent does not arrive.
+  std::optional<std::uint64_t> doubled_message = {};  ///< It arrives twice, the second time last.
 };
 
 struct Outcome {
@@ -67,7 +67,7 @@ class Simulation {
   };
   struct Message {
     std::size_t to = 0;
-    migration::HandoverMessage message;
+    migration::HandoverMessage message = {};
   };
   struct Write {
     enum class Stage : std::uint8_t { kAtGate, kAdmitted, kLocking, kLanded, kMirrored };
@@ -81,9 +81,9 @@ class Simulation {
   };
 
   // simulation.cc
-  void set_up();
   void random_step();
   void random_fault();
+  void start_some_job();
   void check_step();
   Outcome finish(std::string failure);
   template <class... Args>
@@ -105,6 +105,7 @@ class Simulation {
   bool answer(std::size_t host);
   void send(std::size_t from, const migration::HandoverMessage& message);
   void deliver(std::size_t index);
+  void answer_from_folders(std::size_t host, const migration::HandoverMessage& message);
   bool hold();
   bool attempt();
   bool permit();
@@ -171,11 +172,11 @@ class Simulation {
   std::uint64_t serial_ = 0;
   std::vector<std::uint64_t> floor_;           ///< What the owner must have at least, page by page.
   std::vector<std::uint64_t> flushed_;         ///< The same, after a power loss.
-  std::vector<std::uint64_t> prepared_floor_;  ///< As it was when the destination prepared.
+  std::vector<std::uint64_t> attempt_floor_;   ///< As it was when the attempt began.
+  std::vector<std::uint64_t> prepared_floor_;  ///< The same, of what the destination prepared.
   std::uint64_t epoch_ = 1;
   bool released_ = false;  ///< The last job's release is committed.
-  bool record_lost_ = false;
-  bool served_since_ = false;  ///< The destination has served writes since it took over.
+  bool taken_ = false;     ///< The last job's destination took over.
   Outcome outcome_;
 };
 
