@@ -191,8 +191,8 @@ TEST_P(OwnershipStoreCrash, LeavesWhatWasOrWhatWasToBe) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Each, OwnershipStoreCrash, testing::ValuesIn(kCases),
-                         [](const auto& info) {
-                           std::string name = info.param.name;
+                         [](const auto& one) {
+                           std::string name = one.param.name;
                            std::replace(name.begin(), name.end(), ' ', '_');
                            return name;
                          });

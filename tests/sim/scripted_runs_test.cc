@@ -4,7 +4,9 @@
 
 #include <iostream>
 #include <string>
+#include <vector>
 
+#include "tests/sim/run_count.h"
 #include "tests/sim/simulation.h"
 
 namespace vhdxm::sim {
@@ -12,8 +14,11 @@ namespace {
 
 using Moment = test::StepFaults::Moment;
 
-// Two of them: with one disk and with two.
-constexpr std::uint64_t kSeeds[] = {1, 2, 3, 4};
+// They differ in the number of disks, the order of copying, and whether a guest's memory moves.
+std::vector<std::uint64_t> seeds() {
+  if (run_count() < 100'000) return {1};
+  return {1, 2, 3, 4};
+}
 
 std::string trace_of(std::uint64_t seed, const Script& script) {
   std::string text;
@@ -37,7 +42,7 @@ std::string trace_of(std::uint64_t seed, const Script& script) {
 }
 
 TEST(ScriptedRuns, AJobWithoutFaultsMovesTheDisks) {
-  for (const std::uint64_t seed : kSeeds) {
+  for (const std::uint64_t seed : seeds()) {
     const Outcome outcome = Simulation({.seed = seed}).run_script({});
     ASSERT_EQ(outcome.failure, "") << trace_of(seed, {});
     EXPECT_EQ(outcome.releases, 1U);
@@ -49,7 +54,7 @@ TEST(ScriptedRuns, AJobWithoutFaultsMovesTheDisks) {
 
 TEST(ScriptedRuns, EveryDeathWithEveryMessageLost) {
   std::uint64_t runs = 0;
-  for (const std::uint64_t seed : kSeeds) {
+  for (const std::uint64_t seed : seeds()) {
     const Outcome plain = Simulation({.seed = seed}).run_script({});
     for (std::size_t host = 0; host < 2; ++host) {
       for (std::uint64_t step = 0; step < plain.folder_steps[host]; ++step) {
@@ -73,7 +78,7 @@ TEST(ScriptedRuns, EveryDeathWithEveryMessageLost) {
 }
 
 TEST(ScriptedRuns, EveryMessageLostOrDoubled) {
-  for (const std::uint64_t seed : kSeeds) {
+  for (const std::uint64_t seed : seeds()) {
     const Outcome plain = Simulation({.seed = seed}).run_script({});
     ASSERT_GT(plain.messages, 3U);
     for (std::uint64_t message = 0; message < plain.messages; ++message) {
