@@ -127,7 +127,10 @@ void expect_disk(const std::string& path, const std::vector<std::byte>& content)
   for (const vhdx::Finding& finding : report->findings) {
     EXPECT_EQ(finding.severity, vhdx::Finding::Severity::kNote) << finding.what;
   }
-  if (!test::has_program("qemu-img")) return;
+  // QEMU reads no disks of 4096-byte sectors.
+  const bool too_large =
+      (*image)->layers().front()->description().geometry.logical_sector_bytes > 512;
+  if (too_large || !test::has_program("qemu-img")) return;
   const std::string raw = path + ".expected";
   {
     std::ofstream out(raw, std::ios::binary);
