@@ -99,6 +99,8 @@ Result<void> OwnershipStore::recover_job(const JobRecord& record, Recovered& rec
 
 Result<void> OwnershipStore::recover_jobs(Recovered& recovered) {
   VHDXM_TRY_VOID(remove_new_files(state_, kJobRecordEnding));
+  // A record that is gone may be so only for now.
+  VHDXM_TRY_VOID(state_.sync());
   VHDXM_TRY(const auto ids, jobs());
   for (const JobId& id : ids) {
     const auto record = job(id);

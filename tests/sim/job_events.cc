@@ -76,7 +76,8 @@ void Simulation::drop_finished(std::size_t host) {
     end_tracking(host);
     h.source.reset();
   }
-  if (h.target && h.target->over()) h.target.reset();
+  // It may be waiting to be told of something that does not matter any more.
+  if (h.target && h.target->over() && h.answers.empty()) h.target.reset();
 }
 
 void Simulation::end_tracking(std::size_t host) {
@@ -346,7 +347,7 @@ void Simulation::deliver(std::size_t index) {
   if (h.source) h.source->on_message(message);
   if (h.target) h.target->on_message(message);
   pump(got.to);
-  if (!known) answer_from_folders(got.to, message);
+  if (!known && h.up) answer_from_folders(got.to, message);
 }
 
 // The job is over here, or was never known.

@@ -142,6 +142,7 @@ class Simulation {
   void settle_everything(bool complete);
   bool settle_once(bool complete);
   bool settled() const;
+  void resolve_by_hand();
   void check_end();
   void check_content(std::size_t owner, const std::vector<std::uint64_t>& floor);
   void check_files(std::size_t owner);
