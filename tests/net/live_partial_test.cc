@@ -8,6 +8,7 @@
 #include "tests/net/disk_file.h"
 #include "tests/net/live_guest.h"
 #include "tests/support/expect_error.h"
+#include "transfer/errc.h"
 #include "transfer/incoming_disk.h"
 
 namespace vhdxm::transfer {
@@ -98,7 +99,7 @@ TEST_F(LivePartial, LaterPassesWriteAnywhereAndTheLastOneHolds) {
   ASSERT_TRUE(succeeded((**disk).end_pass(mine())));
   EXPECT_EQ((**disk).pass_ledger(), mine());
   EXPECT_EQ(test::names_in(temp_), test::Names{"a.vhdx.partial"});
-  ASSERT_TRUE(succeeded((**disk).close_for_owner({.mode = 0640})));
+  ASSERT_TRUE(succeeded((**disk).close_for_owner({.uid = {}, .gid = {}, .mode = 0640})));
   disk->reset();
   expect_disk(temp_ / "a.vhdx.partial", content_);
   EXPECT_TRUE(std::filesystem::is_empty(temp_ / kStateFolderName));
