@@ -104,7 +104,9 @@ TEST(HandoverCodec, WhatIsTakenIsWhatWasSaid) {
     bad = bytes;
     bad[random() % bad.size()] ^= static_cast<std::byte>(1u << random() % 8);
     const auto other = decode_handover(bad);
-    if (other.has_value()) EXPECT_EQ(encode(*other), bad);
+    if (other.has_value()) {
+      EXPECT_EQ(encode(*other), bad);
+    }
   }
 }
 

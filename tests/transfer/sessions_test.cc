@@ -81,7 +81,9 @@ TEST(Sessions, FaultsOfALiveJobEndBothSides) {
       pair.run(fault, at);
       EXPECT_TRUE(pair.sender.over());
       EXPECT_NE(pair.sender_finished, pair.sender_abort.has_value());
-      if (!pair.receiver.over()) EXPECT_THAT(pair.log, Not(Contains("R>Welcome")));
+      if (!pair.receiver.over()) {
+        EXPECT_THAT(pair.log, Not(Contains("R>Welcome")));
+      }
     }
   }
   for (std::size_t at = whole.streams_open_at(); at + 2 < whole.steps(); ++at) {
