@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 
 #include <filesystem>
+#include <iostream>
 
 #include "migration/journal_arbiter.h"
 #include "migration/live_move.h"
@@ -73,7 +74,8 @@ class OwnershipMoves : public testing::Test {
   std::shared_ptr<LiveDisk> make(Host& host, const std::string& name,
                                  std::shared_ptr<SharedGate> gate) {
     const std::string path = test::write_disk(
-        host.disks, name, test::data_disk(test::small_geometry(16 * kMiB), 6 * kMiB, random_()));
+        host.disks, name, test::data_disk(test::small_geometry(16 * kMiB), 6 * kMiB, random_()),
+        [](vhdx::Description& one) { one.opaque_items.clear(); });
     auto disk = LiveDisk::open(path, std::move(gate), {});
     EXPECT_TRUE(succeeded(disk));
     return std::move(*disk);
@@ -218,10 +220,10 @@ TEST_F(OwnershipMoves, ControlThatBreaksInTheHandOver) {
   unsigned unconfirmed = 0;
   unsigned done = 0;
   for (const bool up : {true, false}) {
-    for (int i = 0; i < 8; ++i) {
+    for (std::uint64_t i = 0; i < 14; ++i) {
       Host source;
       Host target;
-      const std::uint64_t after = 300 + static_cast<std::uint64_t>(i) * 150;
+      const std::uint64_t after = 1000 + i * 110;
       SCOPED_TRACE(testing::Message() << (up ? "up " : "down ") << after);
       const auto gate = std::make_shared<SharedGate>();
       const auto disk = make(source, "a.vhdx", gate);
@@ -229,8 +231,7 @@ TEST_F(OwnershipMoves, ControlThatBreaksInTheHandOver) {
       const test::TcpProxy proxy(receiver.port(), [&](std::size_t connection) {
         test::ProxyRule rule;
         if (connection > 0) return rule;
-        const test::ProxyFault cut{.kind = test::ProxyFault::Kind::kCut,
-                                   .after_bytes = 1500 + after};
+        const test::ProxyFault cut{.kind = test::ProxyFault::Kind::kCut, .after_bytes = after};
         (up ? rule.up : rule.down) = cut;
         return rule;
       });
@@ -263,6 +264,8 @@ TEST_F(OwnershipMoves, ControlThatBreaksInTheHandOver) {
       if (there) transfer::expect_disk(target.disks / "a.vhdx", guest.content());
     }
   }
+  // Where exactly a cut falls is the network's affair.
+  std::cout << done << " handed over, " << unconfirmed << " released and not confirmed\n";
   RecordProperty("unconfirmed", static_cast<int>(unconfirmed));
   RecordProperty("done", static_cast<int>(done));
 }
