@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "transfer/wait_clock.h"
+
 namespace vhdxm::transfer {
 namespace {
 
@@ -15,14 +17,10 @@ constexpr double kNewest = 0.5;
 // Guests are never slowed down below this. Bytes a second.
 constexpr double kThrottleFloor = 256 * 1024;
 
-double seconds(Convergence::Duration time) {
-  return std::chrono::duration_cast<Seconds>(time).count();
-}
-
-Convergence::Duration duration(double seconds) {
+Convergence::Duration duration_of(double time_s) {
   // A year is never; more would not fit.
   constexpr double kNever = 365.0 * 24 * 3600;
-  return std::chrono::duration_cast<Convergence::Duration>(Seconds(std::min(seconds, kNever)));
+  return std::chrono::duration_cast<Convergence::Duration>(Seconds(std::min(time_s, kNever)));
 }
 
 void average_in(double& average, double value) {
@@ -55,7 +53,7 @@ Convergence::Step Convergence::on_pass(const Pass& pass) {
 Convergence::Duration Convergence::predict(std::uint64_t dirty_bytes) const {
   double copying = std::max(latency_s_, round_trip_s_);
   if (copy_rate_ > 0) copying += static_cast<double>(dirty_bytes) / copy_rate_;
-  return duration(copying + 2 * agreeing_s_ + handover_s_);
+  return duration_of(copying + 2 * agreeing_s_ + handover_s_);
 }
 
 Convergence::Step Convergence::judge(TimePoint now) {
