@@ -16,9 +16,11 @@ set(VHDXM_PUBLIC_HEADERS
   migration/handover_source.h
   migration/handover_target.h
   migration/journal_arbiter.h
+  migration/live_move.h
   migration/ownership_store.h
   migration/resolve.h
   transfer/live_disk.h
+  transfer/live_sender.h
   transfer/receiver.h
   transfer/sender.h
   vhdx/bulk_writer.h

@@ -88,11 +88,14 @@ std::vector<HeldRange> largest(std::vector<HeldRange> ranges) {
 
 }  // namespace
 
-IncomingDisk::IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64_t hash_seed)
+IncomingDisk::IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64_t hash_seed,
+                           JobKind kind)
     : folder_(folder),
       offer_(std::move(offer)),
       hash_seed_(hash_seed),
       partial_name_(offer_.name + ".partial"),
+      kind_(kind),
+      pass_(kind == JobKind::kLive ? 1 : 0),
       held_(offer_.description.geometry.virtual_size_bytes),
       coverage_(offer_.description.geometry.virtual_size_bytes),
       ledger_(hash_seed) {}
@@ -101,11 +104,12 @@ Result<std::unique_ptr<IncomingDisk>> IncomingDisk::start(const Directory& folde
                                                           const OfferDisk& offer,
                                                           vhdx::BlockPlan plan,
                                                           std::uint64_t hash_seed,
-                                                          const JobId& job_id) {
-  auto disk = std::unique_ptr<IncomingDisk>(new IncomingDisk(folder, offer, hash_seed));
+                                                          const JobId& job_id, JobKind kind) {
+  auto disk = std::unique_ptr<IncomingDisk>(new IncomingDisk(folder, offer, hash_seed, kind));
   VHDXM_TRY(disk->state_, folder.open_or_make_folder(kStateFolderName));
   VHDXM_TRY(disk->journal_, JournalFile::claim(*disk->state_, offer.name));
-  if (!offer.seed_name.empty()) {
+  if (kind == JobKind::kLive) disk->live_plan_ = plan;
+  if (!offer.seed_name.empty() && kind == JobKind::kCopy) {
     VHDXM_TRY(disk->seed_, SeedDisk::open(folder, offer.seed_name, offer.description.geometry));
   }
   VHDXM_TRY_VOID(disk->open_partial(std::move(plan), job_id));
@@ -115,16 +119,37 @@ Result<std::unique_ptr<IncomingDisk>> IncomingDisk::start(const Directory& folde
 
 // On an error what is there stays, for whoever looks into it, unless this job made it.
 Result<void> IncomingDisk::open_partial(vhdx::BlockPlan plan, const JobId& job_id) {
+  const JobJournal journal{
+      .job_id = job_id, .offer = offer_, .plan_digest = hash128(plan.encoded(), 0), .kind = kind_};
   VHDXM_TRY(const bool exists, folder_.exists(partial_name_));
   if (exists) {
     VHDXM_TRY(file_, lock_partial(folder_, partial_name_));
-    VHDXM_TRY(const bool resumed, resume_partial(plan));
+    VHDXM_TRY(const bool resumed,
+              kind_ == JobKind::kLive ? resume_live(journal) : resume_partial(plan));
     partial_ = resumed ? PartialState::kResumed : PartialState::kReplaced;
     if (resumed) return {};
     file_.reset();
   }
-  const Hash128 digest = hash128(plan.encoded(), 0);
-  return start_anew(std::move(plan), {.job_id = job_id, .offer = offer_, .plan_digest = digest});
+  return start_anew(std::move(plan), journal);
+}
+
+// False if the partial is not one to go on with. One without a journal is a copy that this host
+// released earlier, and that moves back: a whole VHDX says itself what disk it is of.
+Result<bool> IncomingDisk::resume_live(const JobJournal& mine) {
+  const auto journal = journal_->read();
+  if (journal.has_error() || (*journal && !(**journal).fits_live(offer_))) return false;
+  auto disk = vhdx::DiskWriter::over(file_, {}, {.direct = true});
+  if (disk.has_error()) return false;
+  // What another program made of it is nobody's.
+  const vhdx::Description& found = (*disk)->description();
+  if (found.geometry != offer_.description.geometry ||
+      found.virtual_disk_id != offer_.description.virtual_disk_id ||
+      (*disk)->validate_bats().has_error()) {
+    return false;
+  }
+  if (!*journal) VHDXM_TRY_VOID(journal_->write(mine));
+  live_ = std::move(*disk);
+  return true;
 }
 
 // False if the partial is not one to go on with.
@@ -147,13 +172,48 @@ Result<void> IncomingDisk::start_anew(vhdx::BlockPlan plan, const JobJournal& jo
   VHDXM_TRY_VOID(file_->lock_exclusive());
   VHDXM_TRY(writer_, vhdx::BulkWriter::start(file_, offer_.description, std::move(plan),
                                              {.preallocate = true}));
+  if (kind_ == JobKind::kLive) {
+    VHDXM_TRY_VOID(writer_->seal());
+    writer_.reset();
+    VHDXM_TRY(live_, vhdx::DiskWriter::over(file_, {}, {.direct = true}));
+  }
   // After a power loss it has to be found again.
   VHDXM_TRY_VOID(folder_.sync());
   discard_ = false;
   return {};
 }
 
+// Blocks that both sides have something in. What of them was never written reads as zeros, and is
+// not offered.
+Result<void> IncomingDisk::find_held_live() {
+  const std::uint64_t block_bytes = offer_.description.geometry.block_bytes;
+  std::vector<vhdx::Extent> extents;
+  std::vector<HeldRange> all;
+  for (std::uint64_t at = 0; partial_ == PartialState::kResumed && at < virtual_bytes();) {
+    extents.clear();
+    VHDXM_TRY(at, live_->map(at, virtual_bytes() - at, extents));
+    for (const vhdx::Extent& extent : extents) {
+      if (extent.kind != vhdx::ExtentKind::kData) continue;
+      const std::uint64_t end = extent.virtual_offset + extent.length;
+      for (std::uint64_t begin = extent.virtual_offset; begin < end; begin += block_bytes) {
+        if (live_plan_->use(begin / block_bytes) == vhdx::BlockUse::kAbsent) continue;
+        const std::uint64_t length = std::min(block_bytes, end - begin);
+        if (!all.empty() && all.back().end() == begin) {
+          all.back().length += length;
+        } else {
+          all.push_back({.offset = begin, .length = length});
+        }
+      }
+    }
+  }
+  resumed_bytes_ = sum_of(all);
+  partial_ranges_ = largest(std::move(all));
+  for (const HeldRange& range : partial_ranges_) VHDXM_CHECK(held_.add(range));
+  return {};
+}
+
 Result<void> IncomingDisk::find_held() {
+  if (kind_ == JobKind::kLive) return find_held_live();
   if (partial_ == PartialState::kResumed) {
     VHDXM_TRY(auto ranges, writer_->held_ranges(kCellBytes));
     // So ragged that it cannot be told by the cell: by the block then.
@@ -175,9 +235,9 @@ Result<void> IncomingDisk::find_held() {
 }
 
 IncomingDisk::~IncomingDisk() {
-  if (!journal_ || committed_) return;
+  if (!journal_ || committed_ || keep_) return;
   bool bad = discard_ || failure_;
-  if (!bad && !writer_) {
+  if (!bad && !writer_ && !live_) {
     // It never came so far; a journal that speaks of nothing is not left behind.
     const auto exists = folder_.exists(partial_name_);
     bad = exists.has_value() && !*exists;
@@ -193,7 +253,7 @@ void IncomingDisk::discard() {
 
 bool IncomingDisk::will_stay() {
   const std::lock_guard lock(mutex_);
-  return !committed_ && !discard_ && !failure_;
+  return !committed_ && (keep_ || (!discard_ && !failure_));
 }
 
 // If something cannot be removed, its name still says what it is.
@@ -215,6 +275,12 @@ bool IncomingDisk::in_partial(std::uint64_t offset) const {
 }
 
 Result<Hash128> IncomingDisk::hash_of_partial(std::uint64_t offset, std::span<std::byte> bytes) {
+  if (live_) {
+    VHDXM_TRY_VOID(live_->read(offset, bytes));
+    SectorPresence all(bytes.size(), offer_.description.geometry.logical_sector_bytes);
+    all.set(0, bytes.size());
+    return all_zero(bytes) ? Hash128{} : cell_hash(bytes, all, hash_seed_);
+  }
   VHDXM_TRY_VOID(writer_->read_back(offset, bytes));
   const vhdx::Geometry& geometry = offer_.description.geometry;
   SectorPresence presence(bytes.size(), geometry.logical_sector_bytes);
@@ -266,8 +332,11 @@ Result<void> IncomingDisk::apply(const FrameHeader& frame, std::span<const std::
     const std::lock_guard lock(mutex_);
     if (failure_) return *failure_;
     // Accounted for before it is written: an overlap must not reach the file.
-    auto fresh = coverage_.add(frame.virtual_offset, frame.raw_length);
-    if (!fresh.has_error()) fresh = take_offered_locked(frame);
+    auto fresh = check_pass(frame);
+    if (!fresh.has_error() && pass_ <= 1) {
+      fresh = coverage_.add(frame.virtual_offset, frame.raw_length);
+      if (!fresh.has_error()) fresh = take_offered_locked(frame);
+    }
     if (fresh.has_error()) failure_ = std::move(fresh).error().about(path());
     if (failure_) return *failure_;
   }
@@ -282,6 +351,24 @@ Result<void> IncomingDisk::apply(const FrameHeader& frame, std::span<const std::
   payload_.fetch_add(payload.size(), std::memory_order_relaxed);
   if (frame.kind == FrameKind::kSame) {
     same_.fetch_add(frame.raw_length, std::memory_order_relaxed);
+  }
+  return {};
+}
+
+// The passes of a disk in use are apart from each other: what is later is never overtaken.
+Result<void> IncomingDisk::check_pass(const FrameHeader& frame) const {
+  const std::uint32_t pass = pass_;
+  if (frame.pass != pass) {
+    return Error{.code = Errc::kProtocol,
+                 .where = "a frame of another pass",
+                 .offset = frame.virtual_offset,
+                 .found = frame.pass,
+                 .expected = pass};
+  }
+  if (pass > 1 && frame.kind == FrameKind::kSame) {
+    return Error{.code = Errc::kProtocol,
+                 .where = "a cell that is said to be here, after the first pass",
+                 .offset = frame.virtual_offset};
   }
   return {};
 }
@@ -318,6 +405,7 @@ Result<void> IncomingDisk::apply_unchecked(const FrameHeader& frame,
                                            std::span<const std::byte> payload,
                                            std::span<std::byte> scratch) {
   if (frame.kind == FrameKind::kSame) return apply_same(frame, scratch);
+  if (frame.kind != FrameKind::kData && live_) return blame_peer(clear_live(frame));
   if (frame.kind != FrameKind::kData) {
     return blame_peer(
         writer_->mark(extent_kind(frame.kind), frame.virtual_offset, frame.raw_length));
@@ -327,11 +415,39 @@ Result<void> IncomingDisk::apply_unchecked(const FrameHeader& frame,
                  .where = "payload of the extent at this byte of the disk",
                  .offset = frame.virtual_offset};
   }
-  return blame_peer(writer_->write(frame.virtual_offset, payload));
+  return blame_peer(live_ ? live_->write(frame.virtual_offset, payload)
+                          : writer_->write(frame.virtual_offset, payload));
+}
+
+// Reads as zero from here on: blocks that it covers as a whole become what the source's are, parts
+// of others are cleared. Nothing is to be cleared in the first pass over a new file.
+Result<void> IncomingDisk::clear_live(const FrameHeader& frame) {
+  if (frame.kind == FrameKind::kTransparent) {
+    return Error{.code = Errc::kProtocol,
+                 .where = "a transparent range of a disk without a parent",
+                 .offset = frame.virtual_offset};
+  }
+  const std::uint64_t begin = frame.virtual_offset;
+  if (begin > virtual_bytes() || frame.raw_length > virtual_bytes() - begin) {
+    return Error{.code = BaseErrc::kOutOfRange, .where = "a range of the disk", .offset = begin};
+  }
+  if (pass_ == 1 && partial_ != PartialState::kResumed) return {};
+  if (frame.kind == FrameKind::kZero) return live_->write_zeroes(begin, frame.raw_length);
+  const std::uint64_t end = begin + frame.raw_length;
+  const std::uint64_t block_bytes = offer_.description.geometry.block_bytes;
+  const std::uint64_t whole_begin =
+      std::min(end, (begin + block_bytes - 1) / block_bytes * block_bytes);
+  const std::uint64_t whole_end =
+      end == virtual_bytes() ? end : std::max(whole_begin, end / block_bytes * block_bytes);
+  const bool fixed = offer_.description.geometry.type == vhdx::DiskType::kFixed;
+  if (fixed || whole_begin >= whole_end) return live_->write_zeroes(begin, frame.raw_length);
+  VHDXM_TRY_VOID(live_->write_zeroes(begin, whole_begin - begin));
+  VHDXM_TRY_VOID(live_->trim(whole_begin, whole_end - whole_begin));
+  return live_->write_zeroes(whole_end, end - whole_end);
 }
 
 Result<void> IncomingDisk::sync() {
-  auto synced = writer_->sync();
+  auto synced = live_ ? live_->flush() : writer_->sync();
   if (synced.has_error()) {
     const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = synced.error();
@@ -360,6 +476,11 @@ Result<Hash128> IncomingDisk::seal(const EndDisk& end) {
       return *failure_;
     }
   }
+  if (live_) {
+    VHDXM_TRY_VOID(sync());
+    pass_ = 2;
+    return ledger_.sum();
+  }
   sealing_ = true;
   if (auto sealed = writer_->seal(); sealed.has_error()) {
     const std::lock_guard lock(mutex_);
@@ -369,7 +490,51 @@ Result<Hash128> IncomingDisk::seal(const EndDisk& end) {
   return ledger_.sum();
 }
 
+PassLedger IncomingDisk::pass_ledger() {
+  const std::lock_guard lock(mutex_);
+  return {.ledger = ledger_.sum(), .entries = ledger_.entries(), .raw_bytes = ledger_.raw_bytes()};
+}
+
+Result<void> IncomingDisk::end_pass(const PassLedger& theirs) {
+  const PassLedger ours = pass_ledger();
+  {
+    const std::lock_guard lock(mutex_);
+    if (failure_) return *failure_;
+    if (ours != theirs) {
+      failure_ = Error{.code = Errc::kLedgerMismatch,
+                       .where = "ledger of the disk's passes: entries",
+                       .found = ours.entries,
+                       .expected = theirs.entries,
+                       .subject = path()};
+      return *failure_;
+    }
+  }
+  VHDXM_TRY_VOID(sync());
+  ++pass_;
+  return {};
+}
+
+Result<void> IncomingDisk::close_for_owner(const Ownership& ownership) {
+  VHDXM_TRY_VOID(live_->close());
+  VHDXM_TRY_VOID(set_ownership(ownership));
+  VHDXM_TRY_VOID(file_->sync());
+  committed_ = true;
+  (void)journal_->remove().has_error();
+  return {};
+}
+
 Result<void> IncomingDisk::commit(const Ownership& ownership) {
+  VHDXM_TRY_VOID(set_ownership(ownership));
+  VHDXM_TRY_VOID(file_->sync());
+  VHDXM_TRY_VOID(folder_.rename_no_replace(partial_name_, offer_.name));
+  committed_ = true;
+  VHDXM_TRY_VOID(folder_.sync());
+  // The disk has its name, whatever becomes of a journal that speaks of nothing any more.
+  (void)journal_->remove().has_error();
+  return {};
+}
+
+Result<void> IncomingDisk::set_ownership(const Ownership& ownership) {
   if (ownership.uid || ownership.gid) {
     const uid_t uid = ownership.uid ? *ownership.uid : static_cast<uid_t>(-1);
     const gid_t gid = ownership.gid ? *ownership.gid : static_cast<gid_t>(-1);
@@ -378,12 +543,6 @@ Result<void> IncomingDisk::commit(const Ownership& ownership) {
   if (::fchmod(file_->fd(), ownership.mode) != 0) {
     return errno_error("set the file mode").about(path());
   }
-  VHDXM_TRY_VOID(file_->sync());
-  VHDXM_TRY_VOID(folder_.rename_no_replace(partial_name_, offer_.name));
-  committed_ = true;
-  VHDXM_TRY_VOID(folder_.sync());
-  // The disk has its name, whatever becomes of a journal that speaks of nothing any more.
-  (void)journal_->remove().has_error();
   return {};
 }
 

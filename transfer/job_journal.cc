@@ -24,7 +24,7 @@ struct RawJournal {
   JobId job_id;
   Le64 plan_low;
   Le64 plan_high;
-  Le32 reserved;
+  Le32 kind;
   Le32 checksum;  ///< CRC-32C of all of this, with zero here, and of the body.
 };
 static_assert(sizeof(RawJournal) == 56 && alignof(RawJournal) == 1);
@@ -55,13 +55,20 @@ Result<std::unique_ptr<PosixFile>> open_or_create(const Directory& state, const 
   return state.create_file(name, false);
 }
 
+// Not the DataWriteGuid: a disk that was written to since differs in it, and in some cells.
+bool is_same_disk(const OfferDisk& one, const OfferDisk& other) {
+  return one.name == other.name && one.description.geometry == other.description.geometry &&
+         one.description.virtual_disk_id == other.description.virtual_disk_id;
+}
+
 }  // namespace
 
 bool JobJournal::fits(const OfferDisk& now, const Hash128& plan_digest_now) const {
-  // Not the DataWriteGuid: a disk that was written to since differs in it, and in some cells.
-  return offer.name == now.name && offer.description.geometry == now.description.geometry &&
-         offer.description.virtual_disk_id == now.description.virtual_disk_id &&
-         plan_digest == plan_digest_now;
+  return kind == JobKind::kCopy && is_same_disk(offer, now) && plan_digest == plan_digest_now;
+}
+
+bool JobJournal::fits_live(const OfferDisk& now) const {
+  return kind == JobKind::kLive && is_same_disk(offer, now);
 }
 
 std::vector<std::byte> encode_journal(const JobJournal& journal) {
@@ -77,6 +84,7 @@ std::vector<std::byte> encode_journal(const JobJournal& journal) {
   raw.job_id = journal.job_id;
   raw.plan_low = journal.plan_digest.low;
   raw.plan_high = journal.plan_digest.high;
+  raw.kind = static_cast<std::uint32_t>(journal.kind);
   raw.checksum = checksum_of(raw, body);
   return joined(raw, body);
 }
@@ -98,7 +106,9 @@ Result<JobJournal> decode_journal(std::span<const std::byte> bytes) {
   if (const std::uint32_t checksum = checksum_of(raw, body); raw.checksum != checksum) {
     return broken(Errc::kChecksum, "journal: CRC", raw.checksum, checksum);
   }
-  if (raw.reserved != 0) return broken(Errc::kProtocol, "journal: reserved bytes", raw.reserved, 0);
+  if (raw.kind > static_cast<std::uint32_t>(JobKind::kLive)) {
+    return broken(Errc::kProtocol, "journal: kind of job", raw.kind);
+  }
   MessageReader reader(kBodyBytesMax);
   reader.feed(body);
   VHDXM_TRY(std::optional<Message> message, reader.next());
@@ -110,7 +120,8 @@ Result<JobJournal> decode_journal(std::span<const std::byte> bytes) {
   VHDXM_TRY_VOID(offer->description.geometry.validate());
   return JobJournal{.job_id = raw.job_id,
                     .offer = std::move(*offer),
-                    .plan_digest = {.low = raw.plan_low, .high = raw.plan_high}};
+                    .plan_digest = {.low = raw.plan_low, .high = raw.plan_high},
+                    .kind = static_cast<JobKind>(static_cast<std::uint32_t>(raw.kind))};
 }
 
 JournalFile::JournalFile(const Directory& state, std::string name, std::unique_ptr<PosixFile> file)

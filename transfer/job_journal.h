@@ -28,10 +28,16 @@ struct JobJournal {
   /// As it was offered, without opaque items.
   OfferDisk offer;
   Hash128 plan_digest;  ///< XXH3-128, without seed, of the encoded block plan.
+  /// kLive: the partial is a whole VHDX, which grows and shrinks as the disk does, whatever plan it
+  /// began with; kCopy: it is laid out as the plan says, and is none before it is complete.
+  JobKind kind = JobKind::kCopy;
 
-  /// Whether the partial that this describes can be gone on with for the disk that is offered now:
-  /// name, identity, geometry and plan are the same. Content may have changed.
+  /// Whether the partial that this describes can be gone on with for the disk that is offered now,
+  /// by a job of kind kCopy: name, identity, geometry and plan are the same. Content may have
+  /// changed.
   bool fits(const OfferDisk& now, const Hash128& plan_digest_now) const;
+  /// The same for a job of kind kLive: the plan may be another.
+  bool fits_live(const OfferDisk& now) const;
 };
 
 std::vector<std::byte> encode_journal(const JobJournal& journal);

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
@@ -79,16 +80,25 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   void act(ReceiverSession::SealDisk& action);
   void act(ReceiverSession::VerifyWith& action);
   void act(ReceiverSession::Commit& action);
+  void act(ReceiverSession::SyncPass& action);
+  void act(ReceiverSession::DeliverHandover& action);
   void act(ReceiverSession::Finish& action);
   void act(ReceiverSession::Abort& action);
 
   /// Runs `task` on a worker, then `then(result)` on the control thread, unless the job is over.
   template <class Task, class Then>
   void work(Task task, Then then);
+  /// The same, each task after the one before has ended: for what whoever takes over is asked.
+  template <class Task, class Then>
+  void work_in_order(Task task, Then then);
+  template <class Executor, class Task, class Then>
+  void work_on(const Executor& executor, Task task, Then then);
   /// On the control thread, soon; drains the session's actions afterwards.
   template <class Function>
   void post(Function function);
 
+  OfferVerdict check_live_offer(const ReceiverSession::CheckOffer& offer);
+  CutoverTarget::Step take_over(const HandoverBody& body);
   void start_streams_job();
   std::shared_ptr<FrameSink> sink_of(std::uint32_t disk);
   void stream_ended(std::uint32_t stream);
@@ -106,6 +116,9 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   ReceiverSession session_;
   JobCounters counters_;
 
+  asio::strand<asio::thread_pool::executor_type> in_order_;
+  std::unique_ptr<CutoverTarget> target_;  ///< Of live jobs. Used on in_order_ only.
+  HandoverBody introduction_;              ///< What it answered to the offer.
   CheckedOffer offer_;
   std::unique_ptr<BufferPool> pool_;
   std::unique_ptr<BufferPool> unpacked_pool_;  ///< Null unless payload may come packed.
@@ -134,7 +147,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   std::mutex disk_mutex_;
   // Protected by disk_mutex_: streams look it up for every frame.
   std::shared_ptr<IncomingDisk> disk_;
-  std::shared_ptr<FrameSink> measure_;  ///< In place of a disk.
+  std::vector<std::shared_ptr<IncomingDisk>> live_disks_;  ///< Of which passes come; by number.
+  std::shared_ptr<FrameSink> measure_;                     ///< In place of a disk.
   std::uint32_t disk_index_ = 0;
 };
 

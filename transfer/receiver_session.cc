@@ -124,14 +124,25 @@ void ReceiverSession::handle(const OfferEnd& message) {
   if (state_ != State::kOffer || message.disk_count != disks_.size() || disks_.empty()) {
     return unexpected("OfferEnd");
   }
+  for (const OfferDisk& disk : disks_) {
+    if (message.kind == JobKind::kLive &&
+        disk.description.geometry.type == vhdx::DiskType::kDifferencing) {
+      return unexpected("OfferEnd: a differencing disk in use");
+    }
+  }
+  kind_ = message.kind;
   state_ = State::kOfferCheck;
-  actions_.emplace_back(CheckOffer{.disks = disks_});
+  if (message.kind != JobKind::kLive && !message.handover.empty()) {
+    return unexpected("OfferEnd: a hand-over of disks that are copied");
+  }
+  actions_.emplace_back(CheckOffer{.disks = disks_, .handover = message.handover});
 }
 
-void ReceiverSession::on_offer_checked(const std::vector<OfferAction>& actions) {
+void ReceiverSession::on_offer_checked(const std::vector<OfferAction>& actions,
+                                       std::vector<std::byte> handover) {
   if (over()) return;
   offer_actions_ = actions;
-  send(OfferReply{.actions = actions});
+  send(OfferReply{.actions = actions, .handover = std::move(handover)});
   state_ = State::kDisk;
 }
 
@@ -289,6 +300,9 @@ void ReceiverSession::on_sealed(std::uint32_t disk, const Hash128& ledger) {
   if (over()) return;
   send(DiskSealed{.disk = disk, .ledger = ledger});
   state_ = State::kSealed;
+  if (kind_ != JobKind::kLive) return;
+  ++disk_;
+  state_ = disk_ == disks_.size() ? State::kPasses : State::kDisk;
 }
 
 void ReceiverSession::handle(const VerifyDisk& message) {
@@ -317,8 +331,38 @@ void ReceiverSession::on_committed(std::uint32_t disk) {
   state_ = State::kDisk;
 }
 
+void ReceiverSession::handle(const EndPass& message) {
+  if (state_ != State::kPasses || message.pass != pass_ + 1 ||
+      message.disks.size() != disks_.size()) {
+    return unexpected("EndPass");
+  }
+  ++pass_;
+  state_ = State::kSyncing;
+  actions_.emplace_back(SyncPass{.end = message});
+}
+
+void ReceiverSession::on_pass_synced(std::uint32_t pass, std::uint64_t sync_us) {
+  if (over()) return;
+  send(PassSynced{.pass = pass, .sync_us = sync_us});
+  state_ = State::kPasses;
+}
+
+void ReceiverSession::handle(const Handover& message) {
+  if (state_ != State::kPasses && state_ != State::kSyncing) return unexpected("Handover");
+  actions_.emplace_back(DeliverHandover{.body = message.body});
+}
+
+void ReceiverSession::send_handover(std::vector<std::byte> body) {
+  if (!over()) send(Handover{.body = std::move(body)});
+}
+
+void ReceiverSession::on_handed_over() {
+  handed_over_ = true;
+}
+
 void ReceiverSession::handle(const EndJob&) {
-  const bool all_there = state_ == State::kDisk && disk_ == disks_.size();
+  const bool all_there = kind_ == JobKind::kLive ? state_ == State::kPasses && handed_over_
+                                                 : state_ == State::kDisk && disk_ == disks_.size();
   if (!all_there && state_ != State::kMeasuring) return unexpected("EndJob");
   send(JobDone{});
   state_ = State::kOver;

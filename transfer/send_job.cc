@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "transfer/send_setup.h"
 #include "transfer/software.h"
+#include "transfer/source_chain.h"
 #include "vhdx/block_plan.h"
 #include "vhdx/layer_digest.h"
 
@@ -40,6 +41,16 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
 }
 
+SendJob::SendJob(const SenderOptions& options, ProgressFunction progress, LiveSource& source,
+                 LivePasses& live, CutoverSource& cutover)
+    : SendJob(options, std::move(progress)) {
+  live_source_ = &source;
+  live_ = &live;
+  source_ = &source;
+  introduction_ = cutover.introduce(preamble_.job_id);
+  attach_live();
+}
+
 SendJob::~SendJob() {
   stop_streams(true);
   worker_.join();
@@ -67,12 +78,7 @@ void SendJob::work(Task task, Then then) {
 
 SendResult SendJob::run() {
   enter(Phase::kPlanning);
-  auto chain = SourceChain::open(options_.disk_path, options_.name, options_.flatten);
-  if (chain.has_error()) {
-    settle(chain.error(), classify(chain.error()), {});
-    return result();
-  }
-  chain_ = std::move(*chain);
+  if (source_ == nullptr && !open_source()) return result();
   if (!options_.seed_from.empty() && !Directory::is_plain_name(options_.seed_from)) {
     const Error error{.code = BaseErrc::kInvalidArgument,
                       .where = "the name of a seed is no plain name of a file",
@@ -104,20 +110,44 @@ SendResult SendJob::run() {
   cancelled_ = true;
   stop_streams(true);
   worker_.join();
+  if (live_ != nullptr) live_->wind_up();
   return result();
 }
 
+bool SendJob::open_source() {
+  auto chain = SourceChain::open(options_.disk_path, options_.name, options_.flatten);
+  if (chain.has_error()) {
+    settle(chain.error(), classify(chain.error()), {});
+    return false;
+  }
+  opened_ = std::move(*chain);
+  source_ = opened_.get();
+  return true;
+}
+
+void SendJob::set_limit(std::uint64_t bytes_per_second) {
+  limiter_.set_rate(bytes_per_second, std::chrono::steady_clock::now());
+}
+
 void SendJob::cancel() {
-  cancelled_ = true;
+  // A job that is handing over may be past the point where it can be cancelled.
+  if (live_ == nullptr) cancelled_ = true;
   asio::post(context_, [this] {
     if (!session_) {
+      cancelled_ = true;
       context_.stop();  // connecting: there is nobody to tell
       return;
     }
-    session_->on_cancel();
-    drain_actions();
-    if (control_) control_->stop_receiving();
+    if (live_ == nullptr) return cancel_session();
+    live_->cancel([this] { cancel_session(); });
   });
+}
+
+void SendJob::cancel_session() {
+  cancelled_ = true;
+  session_->on_cancel();
+  drain_actions();
+  if (control_) control_->stop_receiving();
 }
 
 asio::awaitable<void> SendJob::connect() {
@@ -138,6 +168,8 @@ asio::awaitable<void> SendJob::converse() {
                             .nonce = random_u64(),
                             .software = kSoftware,
                             .verify = options_.verify,
+                            .kind = live_ != nullptr ? JobKind::kLive : JobKind::kCopy,
+                            .handover = introduction_,
                             .disks = offer()});
   enter(Phase::kPlanning);
   session_->start();
@@ -167,7 +199,7 @@ asio::awaitable<void> SendJob::converse() {
 }
 
 std::vector<OfferDisk> SendJob::offer() const {
-  std::vector<OfferDisk> disks = chain_->offer();
+  std::vector<OfferDisk> disks = source_->offer();
   // The disk that was asked for; its parents are what they are.
   disks.back().seed_name = options_.seed_from;
   return disks;
@@ -217,7 +249,7 @@ void SendJob::act(SenderSession::Send& action) {
 
 void SendJob::act(SenderSession::ComputeDigest& action) {
   disk_ = action.disk;
-  counters_.phase_total = chain_->payload_bytes(action.disk);
+  counters_.phase_total = source_->payload_bytes(action.disk);
   counters_.phase_done = 0;
   enter(action.verify ? Phase::kVerifying : Phase::kComparing);
   const vhdx::WorkWatch watch{.progress =
@@ -230,7 +262,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
       [this, disk = action.disk, seed = session_->hash_seed(), watch] {
         BufferPool pool(kDigestBytes, 1);
         const Buffer buffer = pool.acquire();
-        return vhdx::layer_digest(chain_->view(disk), seed, buffer.bytes(), watch);
+        return vhdx::layer_digest(source_->view(disk), seed, buffer.bytes(), watch);
       },
       [this, disk = action.disk](const Hash128& digest) { session_->on_digest(disk, digest); });
 }
@@ -238,7 +270,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
 void SendJob::act(SenderSession::PreparePlan& action) {
   disk_ = action.disk;
   enter(Phase::kPlanning);
-  work([this, disk = action.disk] { return vhdx::BlockPlan::of_disk(chain_->view(disk)); },
+  work([this, disk = action.disk] { return vhdx::BlockPlan::of_disk(source_->view(disk)); },
        [this, disk = action.disk](const vhdx::BlockPlan& plan) {
          session_->on_plan(disk, plan.encoded());
        });
@@ -304,7 +336,9 @@ void SendJob::act(SenderSession::CopyDisk& action) {
   resumed_bytes_ += action.resumed_bytes;
   if (action.partial == PartialState::kReplaced) ++partials_replaced_;
   enter(Phase::kCopying);
-  queue_->begin_disk(action.disk, chain_->view(action.disk), std::move(action.held));
+  if (live_ != nullptr) live_->on_copying();
+  queue_->begin_disk(action.disk, source_->view(action.disk), std::move(action.held),
+                     live_ != nullptr ? 1 : 0);
 }
 
 void SendJob::act(SenderSession::TakeHashes& action) {
@@ -341,20 +375,20 @@ void SendJob::act(SenderSession::RequeueStream& action) {
 
 void SendJob::act(SenderSession::CheckSource& action) {
   enter(Phase::kCommitting);
-  auto unchanged = chain_->check_unchanged(action.disk);
+  auto unchanged = source_->check_unchanged(action.disk);
   if (unchanged.has_error()) return fail(unchanged.error(), {});
   session_->on_source_unchanged(action.disk);
 }
 
 void SendJob::act(SenderSession::DiskDone& action) {
   const std::uint32_t disk = action.disk;
-  const vhdx::Geometry& geometry = chain_->view(disk).geometry();
+  const vhdx::Geometry& geometry = source_->view(disk).geometry();
   reports_.push_back(
-      {.name = chain_->name(disk),
-       .source_path = chain_->path(disk),
+      {.name = source_->name(disk),
+       .source_path = source_->path(disk),
        .outcome = action.identical ? DiskReport::Outcome::kIdentical : DiskReport::Outcome::kSent,
        .virtual_bytes = geometry.virtual_size_bytes,
-       .payload_bytes = chain_->payload_bytes(disk),
+       .payload_bytes = source_->payload_bytes(disk),
        .ledger = action.identical ? std::string{} : to_string(ledger_),
        .verified = options_.verify && !action.identical,
        .resumed = resumed_ && !action.identical,
@@ -367,12 +401,72 @@ void SendJob::act(SenderSession::DiskDone& action) {
   }
 }
 
+void SendJob::attach_live() {
+  live_->attach(
+      {.context = context_,
+       .worker = worker_,
+       .post = [this](std::function<void()> function) { post(std::move(function)); },
+       .begin_pass =
+           [this](std::uint32_t pass) {
+             queue_->begin_pass(pass, live_source_->sources(), [this] {
+               post([this] {
+                 if (!session_->over()) live_->on_pass_sent();
+               });
+             });
+           },
+       .agree = [this](std::uint32_t pass) { session_->on_pass_copied(pass, pass_ledgers()); },
+       .ledgers = [this] { return pass_ledgers(); },
+       .pass_bytes = [this] { return queue_->pass_bytes(); },
+       .send = [this](HandoverBody body) { session_->send_handover(std::move(body)); },
+       .finish = [this] { session_->on_handed_over(); },
+       .fail =
+           [this](const Error& error, const std::string& text) {
+             settle(error, classify(error), text);
+             fail(error, text);
+           },
+       .tell = [this] { tell_progress(); }},
+      preamble_.job_id);
+}
+
+std::vector<PassLedger> SendJob::pass_ledgers() const {
+  std::vector<PassLedger> ledgers;
+  for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+    const Ledger ledger = queue_->ledger(disk);
+    ledgers.push_back(
+        {.ledger = ledger.sum(), .entries = ledger.entries(), .raw_bytes = ledger.raw_bytes()});
+  }
+  return ledgers;
+}
+
+void SendJob::act(SenderSession::Introduced& action) {
+  live_->on_introduced(std::move(action.body));
+}
+
+void SendJob::act(SenderSession::StartPasses&) {
+  enter(Phase::kCopying);
+  std::uint64_t payload = 0;
+  for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+    payload += source_->payload_bytes(disk);
+  }
+  live_->on_copied(payload);
+}
+
+void SendJob::act(SenderSession::PassDone& action) {
+  live_->on_pass_done(std::chrono::microseconds(action.sync_us));
+}
+
+void SendJob::act(SenderSession::DeliverHandover& action) {
+  live_->on_handover(std::move(action.body));
+}
+
 void SendJob::act(SenderSession::Finish&) {
   enter(Phase::kDone);
 }
 
 void SendJob::act(SenderSession::Abort& action) {
   cancelled_ = true;
+  // Before anything that takes time: a guest may be waiting.
+  if (live_ != nullptr) live_->on_over();
   std::string text;
   if (!action.peer_text.empty()) text = peer_ + ": " + action.peer_text;
   settle(action.error, classify(action.error), text);
@@ -427,13 +521,13 @@ Progress SendJob::snapshot() {
   progress.phase = phase_;
   progress.elapsed = std::chrono::steady_clock::now() - started_;
   progress.disk_index = disk_;
-  if (chain_) {
-    progress.disk = chain_->name(disk_);
-    progress.disk_count = static_cast<std::uint32_t>(chain_->size());
-    for (std::uint32_t disk = 0; disk < chain_->size(); ++disk) {
-      progress.bytes_total += chain_->payload_bytes(disk);
+  if (source_ != nullptr) {
+    progress.disk = source_->name(disk_);
+    progress.disk_count = static_cast<std::uint32_t>(source_->size());
+    for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+      progress.bytes_total += source_->payload_bytes(disk);
       progress.unallocated_bytes +=
-          chain_->view(disk).geometry().virtual_size_bytes - chain_->payload_bytes(disk);
+          source_->view(disk).geometry().virtual_size_bytes - source_->payload_bytes(disk);
     }
   }
   for (const DiskReport& report : reports_) {

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace vhdxm::transfer {
 
 SenderSession::SenderSession(Config config) : config_(std::move(config)) {}
@@ -63,19 +65,28 @@ void SenderSession::send_offer() {
     for (auto& item : items) send(OfferItem{.disk = index, .item = std::move(item)});
     ++index;
   }
-  send(OfferEnd{.disk_count = index});
+  send(OfferEnd{.disk_count = index, .kind = config_.kind, .handover = config_.handover});
 }
 
 void SenderSession::handle(const OfferReply& message) {
   if (state_ != State::kOfferReply || message.actions.size() != config_.disks.size()) {
     return unexpected("OfferReply");
   }
+  for (const OfferAction action : message.actions) {
+    if (config_.kind == JobKind::kLive && action != OfferAction::kSend) {
+      return unexpected("OfferReply: a disk in use is not compared");
+    }
+  }
+  if (config_.kind == JobKind::kLive) actions_.emplace_back(Introduced{message.handover});
   offer_actions_ = message.actions;
   next_disk();
 }
 
 void SenderSession::next_disk() {
-  if (disk_ == config_.disks.size()) {
+  if (disk_ == config_.disks.size() && config_.kind == JobKind::kLive) {
+    actions_.emplace_back(StartPasses{});
+    state_ = State::kPasses;
+  } else if (disk_ == config_.disks.size()) {
     send(EndJob{});
     state_ = State::kJobDone;
   } else if (offer_actions_[disk_] == OfferAction::kCompare) {
@@ -246,6 +257,7 @@ void SenderSession::handle(const DiskSealed& message) {
     return on_error(Error{.code = Errc::kLedgerMismatch, .where = "DiskSealed"},
                     "The destination's ledger is not the one that was sent.");
   }
+  if (config_.kind == JobKind::kLive) return finish_disk(false);
   if (!config_.verify) return check_source();
   actions_.emplace_back(ComputeDigest{.disk = disk_, .verify = true});
   state_ = State::kVerifyDigest;
@@ -268,6 +280,36 @@ void SenderSession::on_source_unchanged(std::uint32_t disk) {
 
 void SenderSession::handle(const DiskCommitted& message) {
   if (expect(State::kCommitted, message.disk, "DiskCommitted")) finish_disk(false);
+}
+
+void SenderSession::on_pass_copied(std::uint32_t pass, std::vector<PassLedger> ledgers) {
+  if (over()) return;
+  VHDXM_CHECK(state_ == State::kPasses && pass == pass_ + 1);
+  pass_ = pass;
+  send(EndPass{.pass = pass, .disks = std::move(ledgers)});
+  state_ = State::kPassSynced;
+}
+
+void SenderSession::handle(const PassSynced& message) {
+  if (state_ != State::kPassSynced || message.pass != pass_) return unexpected("PassSynced");
+  state_ = State::kPasses;
+  actions_.emplace_back(PassDone{.pass = message.pass, .sync_us = message.sync_us});
+}
+
+void SenderSession::send_handover(std::vector<std::byte> body) {
+  if (!over()) send(Handover{.body = std::move(body)});
+}
+
+void SenderSession::handle(const Handover& message) {
+  if (state_ != State::kPasses && state_ != State::kPassSynced) return unexpected("Handover");
+  actions_.emplace_back(DeliverHandover{.body = message.body});
+}
+
+void SenderSession::on_handed_over() {
+  if (over()) return;
+  VHDXM_CHECK(state_ == State::kPasses);
+  send(EndJob{});
+  state_ = State::kJobDone;
 }
 
 void SenderSession::handle(const JobDone&) {

@@ -10,6 +10,11 @@
 //               CopyDisk, frames and Written, > EndDisk < DiskSealed
 //               [ComputeDigest > VerifyDisk < VerifySame]  CheckSource > CommitDisk < DiskCommitted
 //   EndJob/JobDone.
+//
+// A live job's disks are not committed one by one: after the last DiskSealed come passes, of which
+// whoever runs the job decides how many, and then the hand-over's own messages:
+//     StartPasses, frames and Written, on_pass_copied() > EndPass < PassSynced, PassDone, again ...
+//     > Handover < Handover ..., on_handed_over() > EndJob < JobDone.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +42,8 @@ class SenderSession {
     std::uint64_t nonce = 0;
     std::string software;
     bool verify = false;
+    JobKind kind = JobKind::kCopy;         ///< kLive: without verify.
+    std::vector<std::byte> handover = {};  ///< kLive: OfferEnd::handover.
     /// Parents first; opaque items may stand in the descriptions, they are sent one by one.
     std::vector<OfferDisk> disks;
     /// Broken streams that are replaced before the job gives up.
@@ -88,6 +95,17 @@ class SenderSession {
     std::uint32_t disk = 0;
     bool identical = false;
   };
+  struct Introduced {  ///< Live jobs: OfferReply::handover. Before anything is copied.
+    std::vector<std::byte> body;
+  };
+  struct StartPasses {};  ///< Live jobs: the first pass is done of every disk.
+  struct PassDone {       ///< It is durable at the destination. Another may begin.
+    std::uint32_t pass = 0;
+    std::uint64_t sync_us = 0;
+  };
+  struct DeliverHandover {
+    std::vector<std::byte> body;
+  };
   struct Finish {};
   struct Abort {  ///< The peer has been told, if the error is ours.
     Error error;
@@ -95,7 +113,8 @@ class SenderSession {
   };
   using Action =
       std::variant<Send, ComputeDigest, PreparePlan, OpenStreams, CopyDisk, TakeHashes, Acknowledge,
-                   NoteLoad, NoteDurable, RequeueStream, CheckSource, DiskDone, Finish, Abort>;
+                   NoteLoad, NoteDurable, RequeueStream, CheckSource, DiskDone, Introduced,
+                   StartPasses, PassDone, DeliverHandover, Finish, Abort>;
 
   explicit SenderSession(Config config);
 
@@ -109,6 +128,13 @@ class SenderSession {
   void on_hashes_used(std::uint32_t disk, std::uint32_t cells);
   void on_copied(std::uint32_t disk, const Ledger& ledger);
   void on_source_unchanged(std::uint32_t disk);
+  /// Live jobs, after StartPasses: everything of the pass is acknowledged as written.
+  /// Requires: the pass before it is done.
+  void on_pass_copied(std::uint32_t pass, std::vector<PassLedger> ledgers);
+  /// Live jobs: for the other side's hand-over. Between passes, or after the last.
+  void send_handover(std::vector<std::byte> body);
+  /// Live jobs: the destination owns the disks, and said so.
+  void on_handed_over();
   /// A stream broke or could not be joined. `open_streams`: how many are still up.
   void on_stream_lost(std::uint32_t stream);
   /// The person or program that runs the job wants it to end.
@@ -138,6 +164,8 @@ class SenderSession {
     kVerifySame,
     kSourceCheck,
     kCommitted,
+    kPasses,      ///< Live: frames of a pass go, or nothing does.
+    kPassSynced,  ///< Live: EndPass was sent.
     kJobDone,
     kOver,
   };
@@ -160,6 +188,8 @@ class SenderSession {
   void handle(const DiskSealed& message);
   void handle(const VerifySame& message);
   void handle(const DiskCommitted& message);
+  void handle(const PassSynced& message);
+  void handle(const Handover& message);
   void handle(const JobDone& message);
   void handle(const Fail& message);
   void handle(const Cancel& message);
@@ -187,6 +217,7 @@ class SenderSession {
   std::uint32_t streams_granted_ = 0;
   std::vector<std::uint32_t> lost_;  ///< Streams whose StreamDrained has not come.
   Hash128 ledger_;
+  std::uint32_t pass_ = 1;  ///< Live: the last that was begun.
   std::deque<Action> actions_;
 };
 

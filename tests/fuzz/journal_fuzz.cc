@@ -30,6 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   VHDXM_CHECK(encode_journal(*journal) == bytes);
-  VHDXM_CHECK(journal->fits(journal->offer, journal->plan_digest));
+  VHDXM_CHECK(journal->kind == JobKind::kLive
+                  ? journal->fits_live(journal->offer)
+                  : journal->fits(journal->offer, journal->plan_digest));
   return 0;
 }

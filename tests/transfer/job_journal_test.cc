@@ -31,7 +31,7 @@ JobJournal example() {
 TEST(JobJournal, GoldenHeader) {
   const auto bytes = encode_journal(example());
   EXPECT_EQ(to_hex(std::span(bytes).first(52)),
-            "56 48 44 58 4d 4a 4e 4c 01 00 03 00 5c 00 00 00 "
+            "56 48 44 58 4d 4a 4e 4c 01 00 04 00 5c 00 00 00 "
             "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9 ca cb cc cd ce cf "
             "08 07 06 05 04 03 02 01 18 17 16 15 14 13 12 11 00 00 00 00");
 }
@@ -48,6 +48,23 @@ TEST(JobJournal, ComesBack) {
   EXPECT_EQ(again->offer.seed_name, "");
   EXPECT_EQ(again->offer.description, example().offer.description);
   EXPECT_TRUE(again->fits(journal.offer, journal.plan_digest));
+}
+
+TEST(JobJournal, FitsJobsOfItsKindOnly) {
+  JobJournal journal = example();
+  const Hash128 other_plan{.low = 1, .high = 2};
+  EXPECT_TRUE(journal.fits(journal.offer, journal.plan_digest));
+  EXPECT_FALSE(journal.fits(journal.offer, other_plan));
+  EXPECT_FALSE(journal.fits_live(journal.offer));
+  journal.kind = JobKind::kLive;
+  const auto again = decode_journal(encode_journal(journal));
+  ASSERT_TRUE(test::succeeded(again));
+  EXPECT_EQ(again->kind, JobKind::kLive);
+  EXPECT_FALSE(again->fits(journal.offer, journal.plan_digest));
+  EXPECT_TRUE(again->fits_live(journal.offer)) << "whatever the plan is now";
+  OfferDisk clone = journal.offer;
+  clone.description.virtual_disk_id.bytes[3] ^= 1;
+  EXPECT_FALSE(again->fits_live(clone));
 }
 
 TEST(JobJournal, EveryFlippedBitAndEveryLengthIsFound) {

@@ -25,6 +25,8 @@ class SessionPair {
     std::vector<HeldRange> held = {};
     std::uint64_t sender_features = 0;
     std::uint64_t receiver_features = 0;
+    /// After the first: then the disks are handed over. 0: a job of kind kCopy.
+    std::uint32_t live_passes = 0;
   };
   /// What can go wrong at a step.
   enum class Fault {
@@ -59,6 +61,7 @@ class SessionPair {
   std::vector<std::uint32_t> committed;  ///< By the receiver.
   std::vector<std::uint32_t> identical;  ///< As the sender was told.
   std::vector<std::uint64_t> cells;      ///< Whose hashes the sender was given.
+  std::vector<std::string> handed_over;  ///< What each side was told by the other, in order.
   std::vector<std::uint32_t> done;       ///< As the sender was told, identical ones included.
 
  private:
