@@ -18,8 +18,8 @@ enum class Authentication : std::uint8_t { kPairing };
 
 /// Another host that moves may go to, under a short name.
 struct HostPeer {
-  std::string name;      ///< As in `--to NAME`.
-  std::string address;   ///< Name or address; empty: the name is one.
+  std::string name;     ///< As in `--to NAME`.
+  std::string address;  ///< Name or address; empty: the name is one.
   std::uint16_t port = transfer::kDefaultPort;
   std::string key_file;  ///< Empty: HostSettings::key_file.
 };
@@ -28,13 +28,13 @@ struct HostSettings {
   bool incoming = false;  ///< Whether disks may arrive.
   bool outgoing = false;  ///< Whether moves may begin here.
 
-  std::string listen_address;  ///< Empty: every address of the host.
+  std::string listen_address;                   ///< Empty: every address of the host.
   std::uint16_t port = transfer::kDefaultPort;  ///< 0: a free one.
   Authentication authentication = Authentication::kPairing;
   std::string key_file;  ///< The key of whoever has none of its own in `peers`; made if missing.
   std::vector<HostPeer> peers;
 
-  std::string folder;  ///< Where disks arrive. Needed if `incoming`.
+  std::string folder;                      ///< Where disks arrive. Needed if `incoming`.
   std::optional<std::uint32_t> owner_uid;  ///< Of disks that arrive.
   std::optional<std::uint32_t> owner_gid;
   std::uint32_t file_mode = 0600;

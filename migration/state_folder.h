@@ -1,4 +1,5 @@
-// A folder of small files, each replaced as a whole: after a crash a file is the old one or the new.
+// A folder of small files, each replaced as a whole: after a crash a file is the old one or the
+// new.
 #pragma once
 
 #include <memory>

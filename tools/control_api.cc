@@ -8,6 +8,7 @@
 
 #include "migration/json_fields.h"
 #include "tools/host_names.h"
+#include "tools/job_api.h"
 #include "tools/json_output.h"
 #include "tools/metrics_text.h"
 #include "tools/nbd_uri.h"
@@ -18,23 +19,6 @@ namespace {
 namespace json = boost::json;
 using migration::JsonFields;
 using Parts = std::vector<std::string>;
-
-/// What a failure is to a program that asked by HTTP.
-HttpReply reply_of(const CommandFailure& failure) {
-  switch (failure.exit) {
-    case ExitCode::kUsage:
-      return error_reply(400, "bad_request", failure);
-    case ExitCode::kNetwork:
-      return error_reply(409, "not_now", failure);
-    default:
-      return error_reply(422, "failed", failure);
-  }
-}
-
-HttpReply bad_body(const std::string& complaint) {
-  return error_reply(400, "bad_request", "the body " + complaint,
-                     "It is one JSON object, with the members that docs/control-api.md names.");
-}
 
 HttpReply no_such(const char* what, const std::string& name) {
   return error_reply(404, "not_found", fmt::format("there is no {} '{}'", what, name),
@@ -87,6 +71,10 @@ HttpReply host(const HostService& service) {
   host["incoming"] = settings.incoming;
   host["outgoing"] = settings.outgoing;
   host["auth"] = "pairing";
+  if (const HostArrivals* arrivals = service.arrivals()) {
+    host["address"] = json_text(arrivals->address());
+    host["port"] = arrivals->port();
+  }
   host["folder"] = json_text(settings.folder);
   host["state_folder"] = json_text(settings.state_folder);
   host["run_folder"] = json_text(settings.run_folder);
@@ -103,10 +91,15 @@ void add_disk_routes(Router& router, HostService& service) {
   router.add("POST", "/v1/disks", {}, [&service](const HttpRequest& request, const Parts&) {
     return add_disk(service, request);
   });
-  router.add("GET", "/v1/disks/{}", {}, [&service](const HttpRequest&, const Parts& parts) {
-    const auto view = service.disk(parts[0]);
-    return view ? json_reply(200, json_of(*view)) : no_such("disk", parts[0]);
-  });
+  router.add("GET", "/v1/disks/{}", {"settled"},
+             [&service](const HttpRequest& request, const Parts& parts) {
+               const auto settled = request.query.find("settled");
+               if (settled != request.query.end() && settled->second == "true") {
+                 service.settle_disk(parts[0]);
+               }
+               const auto view = service.disk(parts[0]);
+               return view ? json_reply(200, json_of(*view)) : no_such("disk", parts[0]);
+             });
   router.add("DELETE", "/v1/disks/{}", {"force"},
              [&service](const HttpRequest& request, const Parts& parts) {
                return remove_disk(service, request, parts[0]);
@@ -115,12 +108,28 @@ void add_disk_routes(Router& router, HostService& service) {
 
 }  // namespace
 
+HttpReply reply_of(const CommandFailure& failure) {
+  switch (failure.exit) {
+    case ExitCode::kUsage:
+      return error_reply(400, "bad_request", failure);
+    case ExitCode::kNetwork:
+      return error_reply(409, "not_now", failure);
+    default:
+      return error_reply(422, "failed", failure);
+  }
+}
+
+HttpReply bad_body(const std::string& complaint) {
+  return error_reply(400, "bad_request", "the body " + complaint,
+                     "It is one JSON object, with the members that docs/control-api.md names.");
+}
+
 json::object json_of(const DiskView& view) {
   json::object disk;
   disk["name"] = json_text(view.disk.name);
   disk["path"] = json_text(view.disk.path);
   disk["read_only"] = view.disk.read_only;
-  disk["state"] = to_string(view.exported.state);
+  disk["state"] = view.moving ? "moving" : to_string(view.exported.state);
   if (!view.exported.problem.empty()) {
     disk["problem"] = json_text(view.exported.problem);
     disk["advice"] = json_text(view.exported.advice);
@@ -149,6 +158,7 @@ Router control_api(HostService& service) {
   router.add("GET", "/v1/host", {},
              [&service](const HttpRequest&, const Parts&) { return host(service); });
   add_disk_routes(router, service);
+  add_job_routes(router, service);
   return router;
 }
 

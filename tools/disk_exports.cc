@@ -75,7 +75,8 @@ class DiskExports::Watch {
 
   ExportStatus settled() {
     std::unique_lock lock(mutex_);
-    changed_.wait(lock, [&] { return stopping_ || status_.state != ExportStatus::State::kStarting; });
+    changed_.wait(lock,
+                  [&] { return stopping_ || status_.state != ExportStatus::State::kStarting; });
     lock.unlock();
     return status();
   }
@@ -117,9 +118,10 @@ class DiskExports::Watch {
     if (well) {
       log_.info(fmt::format("{}: closed", disk_.name));
     } else {
-      log_.error(fmt::format("{}: its mover ended without closing the disk; nothing that was "
-                             "flushed is lost: the next one who opens it replays its log",
-                             disk_.name));
+      log_.error(
+          fmt::format("{}: its mover ended without closing the disk; nothing that was "
+                      "flushed is lost: the next one who opens it replays its log",
+                      disk_.name));
     }
     stop();
     return std::nullopt;
@@ -255,7 +257,8 @@ class DiskExports::Watch {
     const std::string program = NbdkitProcess::find_program("nbdkit");
     const std::string plugin = NbdkitProcess::find_plugin();
     if (program.empty() || plugin.empty()) {
-      fail(program.empty() ? "the program nbdkit is not there" : "nbdkit-vhdx-plugin.so is not there",
+      fail(program.empty() ? "the program nbdkit is not there"
+                           : "nbdkit-vhdx-plugin.so is not there",
            "Install the package nbdkit, or VHDX Migrate again.");
       return false;
     }
@@ -272,13 +275,13 @@ class DiskExports::Watch {
     ::unlink(places_.clients.c_str());
     ::unlink(places_.control.c_str());
     constexpr int kReadyFdOfChild = 4;
-    const auto pid = start_detached(
-        {program, "--foreground", "--unix", places_.clients, plugin,
-         fmt::format("disk={}", disk_.path), fmt::format("name={}", disk_.name),
-         fmt::format("control-socket={}", places_.control),
-         fmt::format("ready-fd={}", kReadyFdOfChild),
-         fmt::format("readonly={}", disk_.read_only ? "true" : "false")},
-        {lock.fd(), ready->child_fd()});
+    const auto pid =
+        start_detached({program, "--foreground", "--unix", places_.clients, plugin,
+                        fmt::format("disk={}", disk_.path), fmt::format("name={}", disk_.name),
+                        fmt::format("control-socket={}", places_.control),
+                        fmt::format("ready-fd={}", kReadyFdOfChild),
+                        fmt::format("readonly={}", disk_.read_only ? "true" : "false")},
+                       {lock.fd(), ready->child_fd()});
     if (pid.has_error()) {
       fail(failure_of(pid.error()));
       return false;
@@ -340,8 +343,8 @@ std::string DiskExports::socket_problem(const std::string& run_folder, const std
   const std::size_t longest = std::max(places.control.size(), places.clients.size());
   constexpr std::size_t kMost = sizeof(sockaddr_un{}.sun_path) - 1;
   if (longest <= kMost) return "";
-  return fmt::format("the name '{}' is too long by {} characters: the disk's sockets are in {}", name,
-                     longest - kMost, run_folder);
+  return fmt::format("the name '{}' is too long by {} characters: the disk's sockets are in {}",
+                     name, longest - kMost, run_folder);
 }
 
 std::shared_ptr<DiskExports::Watch> DiskExports::find(const std::string& name) {

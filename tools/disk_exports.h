@@ -1,9 +1,9 @@
 // The movers of this host's disks: started, found again, watched.
 //
-// Each disk has a process of its own, nbdkit with our plugin, that lives as long as somebody may use
-// the disk, whatever becomes of the service. A lock in the run folder says that it lives; a socket
-// there is how it is spoken to (docs/mover.md). So a service that is started again adopts what it
-// finds, and starts only what is missing.
+// Each disk has a process of its own, nbdkit with our plugin, that lives as long as somebody may
+// use the disk, whatever becomes of the service. A lock in the run folder says that it lives; a
+// socket there is how it is spoken to (docs/mover.md). So a service that is started again adopts
+// what it finds, and starts only what is missing.
 #pragma once
 
 #include <cstdint>

@@ -76,8 +76,7 @@ std::string option_name(const CLI::Option& option) {
 
 }  // namespace
 
-std::string command_help(const CommandText& text, const CLI::App& app,
-                         const std::string& program) {
+std::string command_help(const CommandText& text, const CLI::App& app, const std::string& program) {
   std::vector<Row> arguments;
   std::vector<Row> required;
   std::vector<Row> options;

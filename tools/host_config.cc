@@ -94,9 +94,9 @@ class TableReader {
   void complain(const toml::node& node, const std::string& message, std::string advice,
                 toml::source_index line = 0) {
     if (line == 0) line = node.source().begin.line;
-    failure_ = usage_failure(printable(fmt::format("{}:{}: {}", file_, line, message)),
-                             advice.empty() ? "See docs/operations.md for every setting."
-                                            : printable(advice));
+    failure_ = usage_failure(
+        printable(fmt::format("{}:{}: {}", file_, line, message)),
+        advice.empty() ? "See docs/operations.md for every setting." : printable(advice));
   }
 
   const toml::table& table_;
@@ -216,9 +216,9 @@ HostConfigResult parse_host_config(std::string_view text, const std::string& nam
     const toml::table table = toml::parse(text, name);
     if (auto failure = read_settings(table, name, settings)) return *failure;
   } catch (const toml::parse_error& error) {
-    return usage_failure(printable(fmt::format("{}:{}: {}", name, error.source().begin.line,
-                                               error.description())),
-                         "The file is TOML: `key = value`, texts in quotes.");
+    return usage_failure(
+        printable(fmt::format("{}:{}: {}", name, error.source().begin.line, error.description())),
+        "The file is TOML: `key = value`, texts in quotes.");
   }
   return settings;
 }

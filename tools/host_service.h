@@ -13,6 +13,8 @@
 #include "tools/command_failure.h"
 #include "tools/detached_process.h"
 #include "tools/disk_exports.h"
+#include "tools/host_arrivals.h"
+#include "tools/job_desk.h"
 #include "tools/service_log.h"
 
 namespace vhdxm::tools {
@@ -21,6 +23,7 @@ namespace vhdxm::tools {
 struct DiskView {
   migration::RegisteredDisk disk;
   ExportStatus exported;
+  bool moving = false;  ///< A job reads it: nobody can connect meanwhile.
 };
 
 /// Thread safety: all members may be called from any thread.
@@ -47,8 +50,22 @@ class HostService {
   Outcome<DiskView> remove_disk(const std::string& name, bool force);
   std::vector<DiskView> disks();
   std::optional<DiskView> disk(const std::string& name);
+  /// Waits until it is known whether a disk that is being started, or found, can be exported.
+  void settle_disk(const std::string& name) { exports_.settled(name); }
+
+  /// Moves a disk to another host. `wish`: disk or path; host as it was asked for, which is a name
+  /// of the settings' peers, or HOST[:PORT]; what else is to be otherwise than the settings say.
+  /// Failures: `outgoing` is off; there is no such disk, or no key; those of JobDesk::submit().
+  Outcome<JobView> move(migration::ServiceJob wish);
+  JobDesk& jobs() { return *jobs_; }
+  /// Null where nothing may arrive.
+  const HostArrivals* arrivals() const { return arrivals_.get(); }
 
  private:
+  std::optional<CommandFailure> take_disk(const std::string& name);
+  void give_back_disk(const std::string& name);
+  Outcome<migration::ServiceJob> resolved(migration::ServiceJob wish) const;
+
   HostService(migration::HostSettings settings, ProcessLock lock,
               std::unique_ptr<migration::DiskRegistry> registry, ServiceLog& log);
 
@@ -58,6 +75,8 @@ class HostService {
   const std::unique_ptr<migration::DiskRegistry> registry_;
   std::mutex disks_mutex_;  ///< Held while a disk is added or removed: one at a time.
   DiskExports exports_;
+  std::unique_ptr<JobDesk> jobs_;  ///< Its threads use exports_.
+  std::unique_ptr<HostArrivals> arrivals_;
 };
 
 }  // namespace vhdxm::tools

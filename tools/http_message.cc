@@ -93,7 +93,8 @@ std::optional<HttpTarget> parse_target(const std::string& target) {
   if (!target.starts_with('/')) return std::nullopt;
   const auto question = target.find('?');
   HttpTarget parsed;
-  const std::string path = target.substr(1, question == std::string::npos ? question : question - 1);
+  const std::string path =
+      target.substr(1, question == std::string::npos ? question : question - 1);
   if (!path.empty()) {
     for (const std::string& part : split_at(path, '/')) {
       auto decoded = percent_decoded(part);

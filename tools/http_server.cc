@@ -139,8 +139,8 @@ asio::awaitable<void> HttpServer::Impl::accept_loop() {
 }
 
 asio::awaitable<void> HttpServer::Impl::serve(std::shared_ptr<Stream> stream) {
-  const auto buffer = std::make_shared<beast::flat_buffer>(options.header_bytes_max +
-                                                           options.body_bytes_max);
+  const auto buffer =
+      std::make_shared<beast::flat_buffer>(options.header_bytes_max + options.body_bytes_max);
   bool goes_on = true;
   while (goes_on && !stopping) goes_on = co_await serve_one(stream, buffer);
   error_code ignored;
@@ -172,11 +172,11 @@ asio::awaitable<bool> HttpServer::Impl::serve_one(std::shared_ptr<Stream> stream
       reply = error_reply(400, "bad_request", "the target of the request is malformed",
                           "docs/control-api.md has all resources.");
     } else {
-      auto request = std::make_shared<HttpRequest>(
-          HttpRequest{.method = std::string(message.method_string()),
-                      .path = std::move(target->path),
-                      .query = std::move(target->query),
-                      .body = std::move(message.body())});
+      auto request =
+          std::make_shared<HttpRequest>(HttpRequest{.method = std::string(message.method_string()),
+                                                    .path = std::move(target->path),
+                                                    .query = std::move(target->query),
+                                                    .body = std::move(message.body())});
       stream->expires_never();
       reply = co_await answer(std::move(request));
     }
@@ -192,8 +192,8 @@ asio::awaitable<HttpReply> HttpServer::Impl::answer(std::shared_ptr<HttpRequest>
   const auto reply = std::make_shared<HttpReply>();
   for (;;) {
     co_await answer_by_worker(request, reply);
-    const bool waits = reply->wait && !stopping &&
-                       std::chrono::steady_clock::now() - begin < *reply->wait;
+    const bool waits =
+        reply->wait && !stopping && std::chrono::steady_clock::now() - begin < *reply->wait;
     if (!waits) co_return std::move(*reply);
     asio::steady_timer timer(context, kLookAgain);
     (void)co_await timer.async_wait(kAwaitTuple);

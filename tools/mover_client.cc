@@ -84,8 +84,8 @@ Result<std::optional<json::object>> MoverClient::next(std::optional<Patience> pa
     }
     int wait_ms = -1;
     if (patience) {
-      const auto left = std::chrono::ceil<std::chrono::milliseconds>(
-          deadline - std::chrono::steady_clock::now());
+      const auto left =
+          std::chrono::ceil<std::chrono::milliseconds>(deadline - std::chrono::steady_clock::now());
       wait_ms = left.count() < 0 ? 0 : static_cast<int>(left.count());
     }
     pollfd wait{.fd = fd_, .events = POLLIN, .revents = 0};

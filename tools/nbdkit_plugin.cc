@@ -8,6 +8,7 @@
 // Interface: nbdkit-plugin(3), version 2.
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -192,24 +193,27 @@ void stop_obeying() {
     self.is_ended = true;
     self.changed.notify_all();
   }
-  if (self.config.control_fd >= 0) ::shutdown(self.config.control_fd, SHUT_RD);  // it may wait there
+  if (self.config.control_fd >= 0)
+    ::shutdown(self.config.control_fd, SHUT_RD);  // it may wait there
   self.control.join();
 }
 
 Result<void> start_mover() {
   Plugin& self = plugin();
+  // nbdkit in the foreground asks to be ended with its parent (1.32 does so unasked). This is the
+  // thread that asked.
+  if (::prctl(PR_SET_PDEATHSIG, 0) != 0) return errno_error("outlive the service");
   VHDXM_TRY_VOID(start_obeying(obey_service));
-  VHDXM_TRY(self.mover,
-            DiskMover::start(self.config.control_socket,
-                             {.name = self.config.name,
-                              .path = self.config.disk,
-                              .read_only = self.config.read_only,
-                              .virtual_bytes = disk().size_bytes()},
-                             [] {
-                               const std::lock_guard lock(plugin().mutex);
-                               plugin().end_asked = true;
-                               plugin().changed.notify_all();
-                             }));
+  VHDXM_TRY(self.mover, DiskMover::start(self.config.control_socket,
+                                         {.name = self.config.name,
+                                          .path = self.config.disk,
+                                          .read_only = self.config.read_only,
+                                          .virtual_bytes = disk().size_bytes()},
+                                         [] {
+                                           const std::lock_guard lock(plugin().mutex);
+                                           plugin().end_asked = true;
+                                           plugin().changed.notify_all();
+                                         }));
   if (const int fd = std::exchange(self.config.ready_fd, -1); fd >= 0) {
     [[maybe_unused]] const ssize_t told = ::write(fd, "R", 1);
     ::close(fd);

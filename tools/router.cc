@@ -62,9 +62,9 @@ HttpReply Router::answer(const HttpRequest& request) const {
   if (allow.empty()) {
     return error_reply(404, "no_such_resource", "there is no such resource", kSeeApi);
   }
-  HttpReply reply = error_reply(
-      405, "no_such_method",
-      fmt::format("this resource has no {}, only {}", request.method, allow), kSeeApi);
+  HttpReply reply =
+      error_reply(405, "no_such_method",
+                  fmt::format("this resource has no {}, only {}", request.method, allow), kSeeApi);
   reply.allow = allow;
   return reply;
 }

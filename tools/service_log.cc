@@ -42,8 +42,9 @@ bool ServiceLog::stderr_is_journal() {
 
 void ServiceLog::write(Level level, const std::string& text) {
   const std::string front =
-      to_journal_ ? fmt::format("<{}>", static_cast<int>(level))
-                  : fmt::format("{} {}", rfc3339(std::chrono::system_clock::now()), level_word(level));
+      to_journal_
+          ? fmt::format("<{}>", static_cast<int>(level))
+          : fmt::format("{} {}", rfc3339(std::chrono::system_clock::now()), level_word(level));
   const std::string line = front + printable(text) + "\n";
   const std::lock_guard lock(mutex_);
   // A log that cannot be written is no reason to end what it tells of.

@@ -1,13 +1,11 @@
 // vhdx-migrated: the host service.
 #include <fmt/format.h>
+#include <poll.h>
 #include <unistd.h>
 
-#include <CLI/App.hpp>
-#include <CLI/Config.hpp>
-#include <CLI/Formatter.hpp>
+#include <poll.h>
 #include <csignal>
 #include <cstdio>
-#include <poll.h>
 #include <filesystem>
 #include <optional>
 #include <string>
@@ -19,6 +17,7 @@
 #include "tools/host_service.h"
 #include "tools/http_server.h"
 #include "tools/interrupt.h"
+#include "tools/job_runner.h"
 #include "tools/service_log.h"
 #include "tools/service_options.h"
 
@@ -58,10 +57,15 @@ int serve(const migration::HostSettings& settings, Interrupt& interrupt, Service
 int main(int argc, char** argv) {
   using namespace vhdxm::tools;
   std::signal(SIGPIPE, SIG_IGN);
+  std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
+  if (!words.empty() && words.front() == kRunJobWord) {
+    words.erase(words.begin());
+    return run_job(words);
+  }
   ignore_ended_children();
   Interrupt interrupt;
   ServiceLog log(STDERR_FILENO, ServiceLog::stderr_is_journal());
-  auto options = parse_service_options(std::vector<std::string>(argv + 1, argv + argc));
+  auto options = parse_service_options(words);
   if (options.has_error()) return fail(log, options.error());
   if (!options->text.empty()) {
     std::fputs(options->text.c_str(), stdout);
