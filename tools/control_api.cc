@@ -18,7 +18,6 @@ namespace {
 
 namespace json = boost::json;
 using migration::JsonFields;
-using Parts = std::vector<std::string>;
 
 HttpReply no_such(const char* what, const std::string& name) {
   return error_reply(404, "not_found", fmt::format("there is no {} '{}'", what, name),
@@ -87,12 +86,12 @@ HttpReply host(const HostService& service) {
 
 void add_disk_routes(Router& router, HostService& service) {
   router.add("GET", "/v1/disks", {},
-             [&service](const HttpRequest&, const Parts&) { return disks(service); });
-  router.add("POST", "/v1/disks", {}, [&service](const HttpRequest& request, const Parts&) {
+             [&service](const HttpRequest&, const Router::Parts&) { return disks(service); });
+  router.add("POST", "/v1/disks", {}, [&service](const HttpRequest& request, const Router::Parts&) {
     return add_disk(service, request);
   });
   router.add("GET", "/v1/disks/{}", {"settled"},
-             [&service](const HttpRequest& request, const Parts& parts) {
+             [&service](const HttpRequest& request, const Router::Parts& parts) {
                const auto settled = request.query.find("settled");
                if (settled != request.query.end() && settled->second == "true") {
                  service.settle_disk(parts[0]);
@@ -101,7 +100,7 @@ void add_disk_routes(Router& router, HostService& service) {
                return view ? json_reply(200, json_of(*view)) : no_such("disk", parts[0]);
              });
   router.add("DELETE", "/v1/disks/{}", {"force"},
-             [&service](const HttpRequest& request, const Parts& parts) {
+             [&service](const HttpRequest& request, const Router::Parts& parts) {
                return remove_disk(service, request, parts[0]);
              });
 }
@@ -147,16 +146,16 @@ json::object json_of(const DiskView& view) {
 
 Router control_api(HostService& service) {
   Router router;
-  router.add("GET", "/healthz", {}, [](const HttpRequest&, const Parts&) {
+  router.add("GET", "/healthz", {}, [](const HttpRequest&, const Router::Parts&) {
     return HttpReply{.status = 200, .content_type = "text/plain; charset=utf-8", .body = "ok\n"};
   });
-  router.add("GET", "/metrics", {}, [&service](const HttpRequest&, const Parts&) {
+  router.add("GET", "/metrics", {}, [&service](const HttpRequest&, const Router::Parts&) {
     return HttpReply{.status = 200,
                      .content_type = "text/plain; version=0.0.4; charset=utf-8",
                      .body = metrics_text(service)};
   });
   router.add("GET", "/v1/host", {},
-             [&service](const HttpRequest&, const Parts&) { return host(service); });
+             [&service](const HttpRequest&, const Router::Parts&) { return host(service); });
   add_disk_routes(router, service);
   add_job_routes(router, service);
   return router;

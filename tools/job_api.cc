@@ -18,7 +18,6 @@ namespace {
 
 namespace json = boost::json;
 using migration::ServiceJob;
-using Parts = std::vector<std::string>;
 
 /// That a client may wait for news.
 constexpr std::uint64_t kWaitSecondsMax = 60;
@@ -174,25 +173,26 @@ json::object json_of(const ArrivalView& view) {
 
 void add_job_routes(Router& router, HostService& service) {
   router.add("GET", "/v1/jobs", {},
-             [&service](const HttpRequest&, const Parts&) { return list_jobs(service); });
-  router.add("POST", "/v1/jobs", {}, [&service](const HttpRequest& request, const Parts&) {
+             [&service](const HttpRequest&, const Router::Parts&) { return list_jobs(service); });
+  router.add("POST", "/v1/jobs", {}, [&service](const HttpRequest& request, const Router::Parts&) {
     return start_job(service, request);
   });
   router.add("GET", "/v1/jobs/{}", {"after", "wait"},
-             [&service](const HttpRequest& request, const Parts& parts) {
+             [&service](const HttpRequest& request, const Router::Parts& parts) {
                return get_job(service, request, parts[0]);
              });
   for (const auto& [name, act] :
        {std::pair("pause", JobAct(&JobDesk::pause)), std::pair("resume", JobAct(&JobDesk::resume)),
         std::pair("cancel", JobAct(&JobDesk::cancel))}) {
     router.add("POST", fmt::format("/v1/jobs/{{}}/{}", name), {},
-               [&service, act = act](const HttpRequest&, const Parts& parts) {
+               [&service, act = act](const HttpRequest&, const Router::Parts& parts) {
                  return act_on(service, parts[0], act);
                });
   }
-  router.add("DELETE", "/v1/jobs/{}", {}, [&service](const HttpRequest&, const Parts& parts) {
-    return act_on(service, parts[0], &JobDesk::forget);
-  });
+  router.add("DELETE", "/v1/jobs/{}", {},
+             [&service](const HttpRequest&, const Router::Parts& parts) {
+               return act_on(service, parts[0], &JobDesk::forget);
+             });
 }
 
 }  // namespace vhdxm::tools

@@ -24,7 +24,7 @@ namespace {
 
 using migration::ServiceJob;
 using migration::ServiceJobStore;
-using Clock = std::chrono::steady_clock;
+using JobClock = std::chrono::steady_clock;
 
 constexpr int kReadyFdOfJob = 4;
 constexpr std::chrono::milliseconds kPublishInterval{200};
@@ -100,7 +100,7 @@ class JobProcess {
   }
 
   void note(const transfer::Progress& progress) {
-    const auto now = Clock::now();
+    const auto now = JobClock::now();
     const std::lock_guard lock(mutex_);
     const ProgressSample sample = sample_of(progress);
     if (sample.phase != phase_) pace_.reset();
@@ -175,7 +175,7 @@ class JobProcess {
   Pace pace_;
   std::string phase_;
   unsigned streams_most_ = 0;
-  Clock::time_point published_{};
+  JobClock::time_point published_{};
   boost::json::object progress_;
 
   std::unique_ptr<MoverServer> server_;  // Last: its thread uses the others.

@@ -54,7 +54,7 @@ MoverClient::~MoverClient() {
 
 Result<json::object> MoverClient::ask(const std::string& op, json::object fields,
                                       Patience patience) {
-  fields["version"] = kMoverProtocol;
+  if (!fields.contains("version")) fields["version"] = kMoverProtocol;
   fields["op"] = op;
   const std::string line = json::serialize(fields) + "\n";
   // A line is shorter than a socket's buffer, and one request is under way at a time.

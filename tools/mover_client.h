@@ -22,7 +22,7 @@ class MoverClient {
   ~MoverClient();
 
   /// Sends a request and waits for its answer; what is published in between is dropped. `fields`:
-  /// without version and op. An answer with "error" is an answer.
+  /// without op; version is put in. An answer with "error" is an answer.
   /// Errors: ETIMEDOUT; kShortRead if the mover has gone; kInvalidArgument of an answer that is
   /// none.
   Result<boost::json::object> ask(const std::string& op, boost::json::object fields,

@@ -11,9 +11,9 @@ namespace vhdxm::tools {
 
 class Router {
  public:
-  /// `parts`: what stood in the request at each "{}" of the pattern, in its order.
-  using Handler =
-      std::function<HttpReply(const HttpRequest& request, const std::vector<std::string>& parts)>;
+  /// What stood in the request at each "{}" of the pattern, in its order.
+  using Parts = std::vector<std::string>;
+  using Handler = std::function<HttpReply(const HttpRequest& request, const Parts& parts)>;
 
   /// `pattern`: "/v1/disks/{}". `query`: the names that may stand in the query.
   void add(const std::string& method, const std::string& pattern, std::vector<std::string> query,

@@ -100,6 +100,10 @@ class Service:
     def __exit__(self, *_):
         if self.process.poll() is not None:
             self.start()
+        for job in self.ask("GET", "/v1/jobs")[1]["jobs"]:
+            if job["kind"] == "move" and job["state"] in ("queued", "running"):
+                self.ask("POST", f"/v1/jobs/{job['id']}/cancel")
+                self.ask("GET", f"/v1/jobs/{job['id']}?after={1 << 60}&wait=60")
         for disk in self.ask("GET", "/v1/disks")[1]["disks"]:
             self.ask("DELETE", f"/v1/disks/{disk['name']}?force=true")
         self.stop()

@@ -1,7 +1,8 @@
 """`vhdx-migrated`: disks that outlive it, its control API, and who tries to break that."""
 
+import fcntl
+import json
 import os
-import pathlib
 import random
 import signal
 import socket
@@ -328,6 +329,233 @@ class ServiceTest(support.DiskTest):
                 for word in words:
                     self.assertIn(word, ended.stdout.decode())
                 self.assertFalse((self.folder / "s").exists())
+
+    # --- what arrives ---------------------------------------------------------------------------
+    def destination(self, *options, key="key"):
+        self.key_file = self.folder / key
+        return Service(self.folder / "there", "--incoming", "on", "--into", self.arrivals,
+                       "--listen", "127.0.0.1:0", "--key-file", self.key_file, *options)
+
+    def address(self, service):
+        return service.ask("GET", "/v1/host")[1]["address"]
+
+    def wait_for_job(self, service, job, *states):
+        """The job when it is in one of these states; news are waited for."""
+        revision = 0
+        while True:
+            status, now = service.ask("GET", f"/v1/jobs/{job}?after={revision}&wait=30")
+            self.assertEqual(status, 200, now)
+            if now["state"] in states:
+                return now
+            self.assertIn(now["state"], ("queued", "running"), now)
+            revision = now["revision"]
+
+    def test_send_to_the_service_is_a_job_that_it_tells_of(self):
+        disk = self.make_disk()
+        with self.destination() as there:
+            outcome = support.run("send", disk, self.address(there), "--key-file", self.key_file)
+            self.assertEqual(outcome.code, 0, outcome)
+            jobs = there.command("list").of_type("job")
+            self.assertEqual([(job["id"], job["kind"], job["disks"]) for job in jobs],
+                             [("arrival-1", "arrival", ["disk.vhdx"])])
+            self.assertEqual(self.wait_for_job(there, "arrival-1", "done")["exit"], 0)
+            self.assertEqual(there.command("watch", "arrival-1").code, 0)
+            self.refused(there.command("cancel", "arrival-1"), 1, "other host")
+            self.assertIn('vhdx_migrate_arrivals_total{result="done"} 1\n', there.text("/metrics"))
+            other = self.folder / "other.key"
+            other.write_text("vhdx-migrate:" + "00" * 32 + "\n")
+            outcome = support.run("send", disk, self.address(there), "--key-file", other)
+            self.assertEqual(outcome.code, 4, outcome)
+            self.assertEqual(len(there.command("list").of_type("job")), 1)
+            self.assertIn("turned away", there.log_text())
+        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+
+    def test_a_receive_on_its_port_is_refused_by_name(self):
+        with self.destination() as there:
+            self.refused(there.command("receive", "--into", self.arrivals, "--key-file",
+                                       self.key_file, "--listen", self.address(there)), 1,
+                         "vhdx-migrated", self.address(there).rpartition(":")[2])
+
+    def test_one_more_than_may_arrive_is_told_to_come_back(self):
+        disk, second = self.make_disk(), self.make_disk("second.vhdx", seed=2)
+        with self.destination("--max-arrivals", "1") as there, \
+                self.service("--outgoing", "on", "--key-file", self.key_file) as here:
+            job = self.moving(here, disk, there, "--limit", "64K")
+            self.wait_for_arrival(there)
+            self.refused(support.run("send", second, self.address(there), "--key-file",
+                                     self.key_file, "--json"), 5, "1 jobs")
+            here.command("cancel", job)
+            self.wait_for_job(here, job, "cancelled")
+
+    def wait_for_arrival(self, there):
+        revision = 0
+        while True:
+            status, job = there.ask("GET", f"/v1/jobs/arrival-1?after={revision}&wait=30")
+            if status == 200 and job["progress"].get("phase") == "copying":
+                return
+            revision = job.get("revision", 0)
+
+    # --- what leaves ----------------------------------------------------------------------------
+    def moving(self, here, disk, there, *options):
+        outcome = here.command("move", disk, "--to", self.address(there), "--detach", *options)
+        self.assertEqual(outcome.code, 0, outcome)
+        return outcome.of_type("job")[0]["id"]
+
+    def two_hosts(self, *options):
+        there = self.destination()
+        self.addCleanup(there.__exit__)
+        here = self.service("--outgoing", "on", "--key-file", self.key_file, *options)
+        self.addCleanup(here.__exit__)
+        return here, there
+
+    def test_a_registered_disk_moves_and_is_exported_again(self):
+        disk = self.make_disk()
+        here, there = self.two_hosts()
+        before = self.added(here, "web01", disk)
+        outcome = here.command("move", "web01", "--to", self.address(there), "--as", "w.vhdx",
+                               "--verify", "--progress", "none")
+        self.assertEqual(outcome.code, 0, outcome)
+        last = outcome.of_type("job")[-1]
+        self.assertEqual((last["state"], last["disk"], last["path"]), ("done", "web01", str(disk)))
+        self.assertIn("source keeps its copy", last["ownership"])
+        self.assertTrue(last["report"]["disks"][0]["verified"])
+        after = before
+        while after["state"] != "exported" or after["mover_pid"] == before["mover_pid"]:
+            _, after = here.ask("GET", "/v1/disks/web01?settled=true")
+        here.command("disk", "remove", "web01")
+        self.assert_complete(disk, self.arrivals / "w.vhdx")
+
+    def test_a_disk_in_use_is_not_moved_and_is_when_it_is_resumed(self):
+        disk = self.make_disk()
+        here, there = self.two_hosts()
+        socket_path = self.added(here, "web01", disk)["socket"]
+        handle = nbd.NBD()
+        handle.connect_unix(socket_path)
+        error = self.refused(here.command("move", "web01", "--to", self.address(there), "--id", "m",
+                                          "--progress", "none"), 5, "web01", "1 client")
+        self.assertIn("still owns web01", error["ownership"])
+        self.assertEqual(handle.pread(512, 63 * MIB), bytes(512))
+        handle.shutdown()
+        # The mover learns of it a moment later.
+        while here.ask("GET", "/v1/disks/web01")[1]["clients"]:
+            pass
+        self.assertEqual(here.command("resume", "m").code, 0)
+        self.wait_for_job(here, "m", "done")
+        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+
+    def test_a_job_goes_on_when_its_service_is_killed(self):
+        disk = self.make_disk()
+        here, there = self.two_hosts()
+        job = self.moving(here, disk, there, "--limit", "8M", "--id", "j1")
+        here.kill()
+        with open(here.run / "jobs" / f"{job}.lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)  # until its process has ended
+        here.start()
+        self.assertEqual(self.wait_for_job(here, job, "done")["exit"], 0)
+        self.assertEqual(here.command("watch", job).code, 0)
+        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+
+    def test_a_job_that_runs_is_adopted_paused_and_resumed(self):
+        disk = self.make_disk(megabytes=2)
+        here, there = self.two_hosts()
+        self.added(here, "web01", disk)
+        job = self.moving(here, "web01", there, "--limit", "64K")
+        self.wait_for_arrival(there)
+        here.kill()
+        here.start()
+        _, now = here.ask("GET", f"/v1/jobs/{job}")
+        self.assertEqual(now["state"], "running", now)
+        self.assertEqual(here.ask("GET", "/v1/disks/web01")[1]["state"], "moving")
+        self.refused(here.command("disk", "remove", "web01", "--force"), 5, "moved")
+        self.assertEqual(here.command("pause", job).code, 0)
+        self.wait_for_job(here, job, "paused")
+        self.assertIn("web01", self.disks_exported(here))
+        self.refused(here.command("watch", job, "--progress", "none"), 5, "paused")
+        self.assertEqual(here.command("resume", job).code, 0)
+        self.assertEqual(here.command("cancel", job).code, 0)
+        self.wait_for_job(here, job, "cancelled")
+        self.refused(here.command("watch", job, "--progress", "none"), 7, "cancelled")
+        self.refused(here.command("resume", job), 1, "cancelled")
+        while here.command("cleanup", job).code != 0:  # its process is on its way out
+            self.assertEqual(here.ask("GET", f"/v1/jobs/{job}")[0], 200)
+        self.assertEqual(here.ask("GET", f"/v1/jobs/{job}")[0], 404)
+        self.assertEqual(os.listdir(here.state / "jobs"), [])
+
+    def disks_exported(self, service):
+        names = []
+        for disk in service.ask("GET", "/v1/disks")[1]["disks"]:
+            _, now = service.ask("GET", f"/v1/disks/{disk['name']}?settled=true")
+            while now["state"] in ("moving", "starting"):
+                _, now = service.ask("GET", f"/v1/disks/{disk['name']}?settled=true")
+            self.assertEqual(now["state"], "exported", now)
+            names.append(now["name"])
+        return names
+
+    def test_a_job_whose_process_was_killed_is_interrupted_and_resumes(self):
+        disk = self.make_disk()
+        here, there = self.two_hosts()
+        job = self.moving(here, disk, there, "--limit", "8M")
+        with socket.socket(socket.AF_UNIX) as control:
+            control.connect(str(here.run / "jobs" / f"{job}.sock"))
+            control.sendall(b'{"version":1,"op":"status"}\n')
+            answer = control.makefile().readline()
+        os.kill(json.loads(answer)["pid"], signal.SIGKILL)
+        now = self.wait_for_job(here, job, "interrupted")
+        self.assertIn("still owns", now["ownership"])
+        self.assertEqual(here.command("resume", job).code, 0)
+        self.wait_for_job(here, job, "done")
+        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+
+    def test_ctrl_c_of_move_leaves_the_job_alone(self):
+        disk = self.make_disk(megabytes=2)
+        here, there = self.two_hosts()
+        command = subprocess.Popen(
+            [support.BINARY, "move", disk, "--to", self.address(there), "--control", here.control,
+             "--limit", "64K", "--json", "--progress", "none"], stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=support.environment())
+        job = json.loads(command.stdout.readline())["id"]
+        command.send_signal(signal.SIGINT)
+        out, err = command.communicate(timeout=support.PATIENCE_SECONDS)
+        self.assertEqual(command.returncode, 130, err)
+        self.assertIn("goes on", json.loads(out.splitlines()[-1])["message"])
+        self.assertEqual(here.ask("GET", f"/v1/jobs/{job}")[1]["state"], "running")
+        here.command("cancel", job)
+        self.wait_for_job(here, job, "cancelled")
+
+    def test_jobs_wait_for_room_and_are_one_by_their_id(self):
+        disk, second = self.make_disk(megabytes=2), self.make_disk("second.vhdx", megabytes=2)
+        here, there = self.two_hosts("--max-migrations", "1")
+        self.moving(here, disk, there, "--limit", "64K", "--id", "a")
+        self.moving(here, disk, there, "--limit", "64K", "--id", "a")
+        self.refused(here.command("move", disk, "--to", self.address(there), "--id", "a"), 2, "a")
+        self.refused(here.command("move", disk, "--to", self.address(there), "--id", "c"), 1, "a",
+                     "running")
+        self.moving(here, second, there, "--id", "b")
+        states = {job["id"]: job["state"] for job in here.command("list").of_type("job")}
+        self.assertEqual(states, {"a": "running", "b": "queued"})
+        here.command("cancel", "a")
+        self.wait_for_job(here, "b", "done")
+        self.assert_complete(second, self.arrivals / "second.vhdx")
+
+    def test_what_cannot_be_moved_is_refused_by_name(self):
+        disk = self.make_disk(megabytes=1)
+        here, there = self.two_hosts()
+        self.refused(here.command("move", "none", "--to", "127.0.0.1"), 2, "none")
+        self.refused(here.command("move", self.folder / "none.vhdx", "--to", "127.0.0.1"), 1,
+                     "none.vhdx")
+        self.refused(here.command("move", disk, "--to", "a:b:c:d"), 2, "a:b:c:d")
+        self.refused(here.command("move", disk), 2, "--to")
+        self.refused(here.command("move", disk, "--to", "127.0.0.1", "--key-file",
+                                  self.folder / "nokey"), 1, "nokey")
+        self.refused(here.command("status", "none"), 2, "none")
+        with socket.socket() as taken:  # bound, and not listened at
+            taken.bind(("127.0.0.1", 0))
+            outcome = here.command("move", disk, "--to", f"127.0.0.1:{taken.getsockname()[1]}",
+                                   "--progress", "none")
+            error = self.refused(outcome, 5, "127.0.0.1")
+            self.assertIn("still owns", error["ownership"])
+        with Service(self.folder / "third") as third:
+            self.refused(third.command("move", disk, "--to", "127.0.0.1"), 4, "outgoing")
 
 
 if __name__ == "__main__":
