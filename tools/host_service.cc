@@ -63,6 +63,12 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
   std::unique_ptr<HostService> service(
       new HostService(std::move(settings), std::move(*lock), std::move(registry), log));
   HostService* const self = service.get();
+  // First what may fail: nothing is started then.
+  if (self->settings_.incoming) {
+    auto arrivals = HostArrivals::start(self->settings_, log);
+    if (arrivals.has_error()) return arrivals.error();
+    self->arrivals_ = std::move(*arrivals);
+  }
   auto jobs =
       JobDesk::open({.state_folder = self->settings_.state_folder,
                      .run_folder = self->settings_.run_folder,
@@ -76,11 +82,6 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
     if (!self->jobs_->holds_disk(disk.name)) self->exports_.begin(disk);
   }
   self->jobs_->start();
-  if (self->settings_.incoming) {
-    auto arrivals = HostArrivals::start(self->settings_, log);
-    if (arrivals.has_error()) return arrivals.error();
-    self->arrivals_ = std::move(*arrivals);
-  }
   return service;
 }
 

@@ -22,7 +22,7 @@ struct HttpRequest {
 struct HttpReply {
   unsigned status = 200;
   std::string content_type = "application/json";
-  std::string body;
+  std::string body = {};
   std::string allow = {};  ///< For 405: the methods that there are.
   /// Nothing has happened yet that the client waits for: it is asked again soon, and gets this
   /// reply when it has waited so long.

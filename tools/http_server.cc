@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -36,6 +37,7 @@ using Stream = beast::basic_stream<Local>;
 using Parser = http::request_parser<http::string_body>;
 using Response = http::response<http::string_body>;
 
+constexpr std::size_t kSocketNameMax = sizeof(sockaddr_un{}.sun_path) - 1;
 constexpr auto kAwaitTuple = asio::as_tuple(asio::use_awaitable);
 /// How often a client that waits for news is asked after.
 constexpr std::chrono::milliseconds kLookAgain{50};
@@ -98,7 +100,14 @@ Result<void> HttpServer::Impl::listen() {
     return Error{.code = ec, .where = "listening", .subject = options.socket};
   };
   error_code ec;
-  ::unlink(options.socket.c_str());
+  if (options.socket.size() > kSocketNameMax) {
+    return failed(make_error_code(boost::system::errc::filename_too_long));
+  }
+  Local::socket other(context);
+  other.connect(Local::endpoint(options.socket), ec);
+  if (!ec) return failed(make_error_code(boost::system::errc::address_in_use));
+  ::unlink(options.socket.c_str());  // of a service that was killed
+  ec.clear();
   acceptor.open(Local(), ec);
   if (ec) return failed(ec);
   // Nobody gets in between bind() and chmod(): umask is the process's, so it is set back at once.

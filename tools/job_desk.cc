@@ -245,8 +245,7 @@ JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
   }
   log_.notice(fmt::format("job {}: {} to {} is asked for", job.id, job.path, job.host));
   pump();
-  const std::lock_guard lock(mutex_);
-  return view_of(*entries_.at(job.id));
+  return found_now(job.id);
 }
 
 std::optional<JobView> JobDesk::find(const std::string& id) const {
@@ -335,9 +334,9 @@ void JobDesk::begin(Entry& entry) {
     if (const auto changed = change(entry, job); changed.has_error()) {
       return fail(entry, changed.error());
     }
-    const auto pid = start_detached({std::filesystem::read_symlink("/proc/self/exe"), kRunJobWord,
-                                     places_.state_folder, places_.run_folder, id},
-                                    {(*lock)->fd(), ready->child_fd()});
+    const auto pid =
+        start_detached({places_.program, kRunJobWord, places_.state_folder, places_.run_folder, id},
+                       {(*lock)->fd(), ready->child_fd()});
     if (pid.has_error()) return fail(entry, failure_of(pid.error()));
     lock->reset();
     const bool is_ready = ready->wait(kJobStartPatienceMs);
@@ -345,7 +344,10 @@ void JobDesk::begin(Entry& entry) {
     if (record.has_value()) entry.job = std::move(*record);
     ++entry.revision;
     if (!is_ready) {
-      if (entry.job.state == State::kFailed) return;
+      if (entry.job.state == State::kFailed) {
+        log_.error(fmt::format("job {}: {}", id, entry.job.message));
+        return;
+      }
       return fail(entry, {.message = "its process ended before it began",
                           .advice = "What it said stands in the service's log.",
                           .exit = ExitCode::kFailed,
@@ -407,7 +409,12 @@ JobDesk::Outcome<JobView> JobDesk::ask_to_end(const std::string& id, const char*
   // Not under the lock: it answers at once, but it is another process.
   const auto answer = ask_mover(job_socket_path(places_.run_folder, id), op, {}, kJobAskPatience);
   if (answer.has_error()) return failure_of(answer.error());
-  return *find(id);
+  return found_now(id);
+}
+
+JobDesk::Outcome<JobView> JobDesk::found_now(const std::string& id) const {
+  if (auto view = find(id)) return std::move(*view);
+  return no_such_job(id);
 }
 
 JobDesk::Outcome<JobView> JobDesk::pause(const std::string& id) {
@@ -464,7 +471,7 @@ JobDesk::Outcome<JobView> JobDesk::resume(const std::string& id) {
     }
   }
   pump();
-  return *find(id);
+  return found_now(id);
 }
 
 JobDesk::Outcome<JobView> JobDesk::forget(const std::string& id) {

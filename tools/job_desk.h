@@ -41,6 +41,7 @@ class JobDesk {
     std::function<void(const std::string& name)> give_back;
   };
   struct Places {
+    std::string program;  ///< vhdx-migrated: what a job's process runs.
     std::string state_folder;
     std::string run_folder;
     unsigned jobs_max = 1;  ///< That run at a time.
@@ -79,6 +80,7 @@ class JobDesk {
   JobDesk(Places places, DiskHooks hooks, std::unique_ptr<migration::ServiceJobStore> store,
           ServiceLog& log);
   JobView view_of(const Entry& entry) const;
+  Outcome<JobView> found_now(const std::string& id) const;
   Outcome<JobView> ask_to_end(const std::string& id, const char* op);
   /// Writes the record, and tells of it. `mutex_` is held.
   Outcome<JobView> change(Entry& entry, const migration::ServiceJob& job);

@@ -44,12 +44,12 @@ class JobProcess {
   /// False: nothing was done, and the log says why.
   bool run(const std::string& socket) {
     auto key = transfer::PairingKey::read_file(job_.key_file);
-    if (key.has_error()) return fail(failure_of(key.error())) && false;
+    if (key.has_error()) return refuse(failure_of(key.error()));
     sender_ = std::make_unique<transfer::Sender>(
         options(*key), [this](const transfer::Progress& progress) { note(progress); });
     auto server = MoverServer::start(
         socket, [this](const std::string& op, const auto&) { return answer(op); });
-    if (server.has_error()) return fail(failure_of(server.error())) && false;
+    if (server.has_error()) return refuse(failure_of(server.error()));
     server_ = std::move(*server);
     job_.state = ServiceJob::State::kRunning;
     if (!write()) return false;
@@ -147,16 +147,25 @@ class JobProcess {
     fail(failure);
   }
 
-  std::string printable_name() const { return job_.disk.empty() ? job_.path : job_.disk; }
+  std::string who_owns() const {
+    return fmt::format("The source still owns {}; it was not changed.",
+                       job_.disk.empty() ? job_.path : job_.disk);
+  }
 
-  /// Always true.
-  bool fail(const CommandFailure& failure) {
+  /// Before it began. Always false.
+  bool refuse(const CommandFailure& failure) {
+    job_.ended = rfc3339(std::chrono::system_clock::now());
+    job_.ownership = who_owns();
+    fail(failure);
+    write();
+    return false;
+  }
+
+  void fail(const CommandFailure& failure) {
     job_.state = ServiceJob::State::kFailed;
     job_.exit = static_cast<int>(failure.exit);
     job_.message = failure.message;
     job_.advice = failure.advice;
-    write();
-    return true;
   }
 
   bool write() {
