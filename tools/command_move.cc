@@ -11,6 +11,7 @@
 #include "tools/mover_client.h"
 #include "tools/printable_text.h"
 #include "transfer/messages.h"
+#include "transfer/sender.h"
 
 namespace vhdxm::tools {
 namespace {

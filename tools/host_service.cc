@@ -69,8 +69,15 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
     if (arrivals.has_error()) return arrivals.error();
     self->arrivals_ = std::move(*arrivals);
   }
+  std::error_code ec;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", ec);
+  if (ec) {
+    errno = ec.value();
+    return failure_of(errno_error("find this program"));
+  }
   auto jobs =
-      JobDesk::open({.state_folder = self->settings_.state_folder,
+      JobDesk::open({.program = program,
+                     .state_folder = self->settings_.state_folder,
                      .run_folder = self->settings_.run_folder,
                      .jobs_max = self->settings_.max_migrations},
                     {.take = [self](const std::string& name) { return self->take_disk(name); },

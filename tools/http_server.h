@@ -18,8 +18,8 @@ namespace vhdxm::tools {
 class HttpServer {
  public:
   struct Options {
-    std::string socket;    ///< Its name; what has that name must not be listened at.
-    unsigned mode = 0660;  ///< Of the socket.
+    std::string socket = {};  ///< Its name; what has that name must not be listened at.
+    unsigned mode = 0660;     ///< Of the socket.
     std::size_t header_bytes_max = 8 * 1024;
     std::size_t body_bytes_max = 64 * 1024;
     std::size_t connections_max = 128;  ///< A further one waits to be accepted.

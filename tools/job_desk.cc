@@ -10,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "migration/disk_registry.h"
 #include "tools/detached_process.h"
 #include "tools/job_runner.h"
 #include "tools/json_output.h"

@@ -132,7 +132,7 @@ class JobProcess {
 
   void finish_failed(const transfer::Failure& failed) {
     const CommandFailure failure = failure_of(failed);
-    job_.ownership = fmt::format("The source still owns {}; it was not changed.", printable_name());
+    job_.ownership = who_owns();
     if (failed.failure_class == transfer::FailureClass::kCancelled &&
         how_.load() != EndAsked::kNo) {
       const bool paused = how_.load() == EndAsked::kPause;
