@@ -34,6 +34,9 @@ class DetachedSettings {
     ::posix_spawn_file_actions_adddup2(&actions_, STDERR_FILENO, STDOUT_FILENO);
     int target = kFirstKept;
     for (const int fd : kept) ::posix_spawn_file_actions_adddup2(&actions_, fd, target++);
+    // Asio's sockets are not closed by exec() of themselves: a child that kept those would hold the
+    // service's port and control socket when the service has gone.
+    ::posix_spawn_file_actions_addclosefrom_np(&actions_, target);
   }
   ~DetachedSettings() {
     ::posix_spawn_file_actions_destroy(&actions_);

@@ -435,6 +435,8 @@ class ServiceTest(support.DiskTest):
             pass
         self.assertEqual(here.command("resume", "m").code, 0)
         self.wait_for_job(here, "m", "done")
+        self.assertEqual(self.disks_exported(here), ["web01"])
+        self.assertEqual(here.command("disk", "remove", "web01").code, 0)
         self.assert_complete(disk, self.arrivals / "disk.vhdx")
 
     def test_a_job_goes_on_when_its_service_is_killed(self):
