@@ -539,7 +539,7 @@ class ServiceTest(support.DiskTest):
         self.refused(here.command("move", "none", "--to", "127.0.0.1"), 2, "none")
         self.refused(here.command("move", self.folder / "none.vhdx", "--to", "127.0.0.1"), 1,
                      "none.vhdx")
-        self.refused(here.command("move", disk, "--to", "a:b:c:d"), 2, "a:b:c:d")
+        self.refused(here.command("move", disk, "--to", "newhost:99999"), 2, "newhost:99999")
         self.refused(here.command("move", disk), 2, "--to")
         self.refused(here.command("move", disk, "--to", "127.0.0.1", "--key-file",
                                   self.folder / "nokey"), 1, "nokey")
