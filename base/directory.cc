@@ -118,6 +118,13 @@ Result<void> Directory::rename_no_replace(const std::string& from, const std::st
   return remove(from);
 }
 
+Result<void> Directory::rename_replacing(const std::string& from, const std::string& to) const {
+  VHDXM_TRY_VOID(check_name(from));
+  VHDXM_TRY_VOID(check_name(to));
+  if (::renameat(fd_, from.c_str(), fd_, to.c_str()) == 0) return {};
+  return errno_error("rename").about(path_of(to));
+}
+
 Result<void> Directory::remove(const std::string& name) const {
   VHDXM_TRY_VOID(check_name(name));
   if (::unlinkat(fd_, name.c_str(), 0) == 0 || errno == ENOENT) return {};

@@ -26,35 +26,35 @@ namespace vhdxm::migration {
 struct Prepare {
   /// Counts the attempts of a connection from 1: an older one that arrives late is not taken.
   std::uint64_t number = 0;
-  HandoverTerms terms;
+  HandoverTerms terms = {};
 };
 /// Target: these very terms are durable here.
 struct Prepared {
-  HandoverTerms terms;
+  HandoverTerms terms = {};
 };
 /// Target: it cannot; it is receiving as before.
 struct PrepareRefused {
   JobId job{};
-  AttemptId attempt;
-  std::string reason;
+  AttemptId attempt = {};
+  std::string reason = {};
 };
 /// Source: this attempt, and all before it, will never be released.
 struct Void {
   JobId job{};
   std::uint64_t number = 0;
-  AttemptId attempt;
+  AttemptId attempt = {};
 };
 /// Target: it has forgotten the attempt, durably, and takes data again.
 struct Voided {
   JobId job{};
-  AttemptId attempt;
+  AttemptId attempt = {};
 };
 /// Source: the commit point has passed.
 struct Released {
-  HandoverTerms terms;
+  HandoverTerms terms = {};
 };
 struct OwnedDisk {
-  OwnershipId id;
+  OwnershipId id = {};
   std::uint64_t epoch = 0;
 
   friend bool operator==(const OwnedDisk&, const OwnedDisk&) = default;
@@ -62,12 +62,12 @@ struct OwnedDisk {
 /// Target: it owns these disks, durably.
 struct Owned {
   JobId job{};
-  std::vector<OwnedDisk> disks;
+  std::vector<OwnedDisk> disks = {};
 };
 /// What does your record say of this job, and your sidecars of these disks?
 struct Query {
   JobId job{};
-  std::vector<OwnershipId> disks;
+  std::vector<OwnershipId> disks = {};
 };
 enum class RecordFound : std::uint8_t {
   kNone = 0,
@@ -75,9 +75,9 @@ enum class RecordFound : std::uint8_t {
   kUnreadable = 2,  ///< There is one, and it cannot be read.
 };
 struct DiskAnswer {
-  OwnershipId id;
+  OwnershipId id = {};
   RecordFound found = RecordFound::kNone;  ///< Of the sidecar; kReadable: `sidecar` has its id.
-  OwnershipRecord sidecar;
+  OwnershipRecord sidecar = {};
 
   friend bool operator==(const DiskAnswer&, const DiskAnswer&) = default;
 };
@@ -85,8 +85,11 @@ struct Answer {
   JobId job{};
   RecordFound found = RecordFound::kNone;  ///< Of the job's record; kReadable: state and terms.
   JobState state = JobState::kActive;
-  HandoverTerms terms;
-  std::vector<DiskAnswer> disks;  ///< Of the query, in its order.
+  HandoverTerms terms = {};
+  /// Of a source: attempts of this connection up to this number will never be released, unless
+  /// `state` says so. An answer that comes late says nothing of later ones.
+  std::uint64_t number = 0;
+  std::vector<DiskAnswer> disks = {};  ///< Of the query, in its order.
 
   friend bool operator==(const Answer&, const Answer&) = default;
 };
@@ -94,6 +97,8 @@ struct Answer {
 using HandoverMessage =
     std::variant<Prepare, Prepared, PrepareRefused, Void, Voided, Released, Owned, Query, Answer>;
 
+/// The job that a message is about.
+const JobId& job_of(const HandoverMessage& message);
 /// For traces: "Prepare", "Released", ...
 const char* name_of(const HandoverMessage& message);
 

@@ -41,13 +41,13 @@ class HandoverSource {
   /// The destination is prepared. Answer: release() when the guest's memory is there (at once
   /// where there is no guest to move), or void_attempt().
   struct Ready {};
-  /// Under the gate's lock: if no write was let through since it was held as `hold`, commit the
-  /// record with the arbiter; if that succeeded, fence. Answer: on_released().
+  /// SharedGate::fence_after(hold) with OwnershipArbiter::commit(record). Answer: on_released().
   struct Release {
     JobRecord record;
     std::uint64_t hold = 0;
   };
-  struct Settle {  ///< OwnershipStore::settle(). May wait until the guest runs again.
+  /// OwnershipStore: settle(), and drop() where it is kReclaimed. May wait until the guest runs.
+  struct Settle {
     JobRecord record;
   };
   struct Confirm {  ///< OwnershipStore: put(), settle(). Answer: on_confirmed().
@@ -118,6 +118,9 @@ class HandoverSource {
   bool may_copy() const { return state_ == State::kIdle && connected_; }
   /// Nothing can take the release back.
   bool committed() const;
+  /// The commit failed: the gate stays held, nothing is sent, and only the next start of this host
+  /// (OwnershipStore::recover()) can say whether it still owns the disks.
+  bool uncertain() const { return state_ == State::kUncertain; }
   /// One sentence: who owns the disks now, as far as this side knows.
   std::string owner_sentence() const;
   const JobRecord& record() const { return record_; }
@@ -151,17 +154,27 @@ class HandoverSource {
   void handle(const Other&) {}  // What only a source sends: somebody is confused, nothing changes.
   void send(HandoverMessage message) { actions_.push_back(Send{std::move(message)}); }
   void say_again();
-  void withdraw();
+  void say_void();
+  void ask();
+  /// Of this side, as it stands in its record.
+  Answer own_answer() const;
+  bool is_taken(const std::vector<OwnedDisk>& disks) const;
+  void resolve_doubt(const Answer& theirs);
+  void confirm();
+  void yield();
+  void withdraw(HandoverEnd::Kind end);
   void finish(HandoverEnd::Kind kind);
 
   JobRecord record_;
   State state_ = State::kNew;
   bool connected_ = false;
-  std::uint64_t number_ = 0;  ///< Of the attempt, in this connection.
-  AttemptId attempt_;         ///< Of the attempt under way, or the one that is to be voided.
+  /// Of the attempt under way, or the one that is to be voided, or the last one.
+  std::uint64_t number_ = 0;  ///< In this connection.
+  AttemptId attempt_;
   std::uint64_t hold_ = 0;
+  JobRecord next_;  ///< What is being written; of an attempt, what its release would say.
   HandoverEnd::Kind end_ = HandoverEnd::Kind::kFailed;
-  bool ending_ = false;  ///< cancel() came.
+  bool ending_ = false;  ///< cancel() came before the job had begun.
   std::deque<Action> actions_;
 };
 

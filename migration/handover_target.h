@@ -50,8 +50,9 @@ class HandoverTarget {
   };
   using Action = std::variant<Begin, Send, Seal, Write, Take, TakeOver, Settle, Finish>;
 
-  /// `record`: kReceiving for a new job. After a start, what OwnershipStore::recover() returned:
-  /// kReceiving (what is there is a partial; a new job goes on with it) or kPrepared.
+  /// `record`: kReceiving for a new job. After a start, each that OwnershipStore::recover()
+  /// returned as kPrepared; what it returned as kReceiving is a partial, which a new job may go on
+  /// with.
   explicit HandoverTarget(JobRecord record);
 
   std::optional<Action> next_action();
@@ -78,6 +79,9 @@ class HandoverTarget {
   /// What streams bring may be written: not while it is, or is becoming, prepared or owner.
   bool may_write_data() const { return state_ == State::kReceiving; }
   bool owns() const { return record_.state == JobState::kOwned; }
+  /// A record could not be written for certain: only the next start of this host
+  /// (OwnershipStore::recover()) can go on.
+  bool broken() const { return state_ == State::kBroken; }
   std::string owner_sentence() const;
   const JobRecord& record() const { return record_; }
   bool over() const { return state_ == State::kOver; }
@@ -106,7 +110,9 @@ class HandoverTarget {
   template <class Other>
   void handle(const Other&) {}
   void send(HandoverMessage message) { actions_.push_back(Send{std::move(message)}); }
-  void refuse(const AttemptId& attempt, std::string reason);
+  void refuse(const Prepare& message, std::string reason);
+  bool fits(const HandoverTerms& terms) const;
+  Answer own_answer() const;
   void begin_void(const AttemptId& attempt);
   void take(bool forced);
   void send_owned();
@@ -116,9 +122,10 @@ class HandoverTarget {
   JobRecord next_;    ///< What is being written.
   State state_ = State::kNew;
   bool connected_ = false;
-  std::uint64_t dead_ = 0;           ///< Attempts of this connection up to this number are dead.
-  std::optional<Prepare> prepare_;   ///< What is being sealed, or comes after a void.
-  std::optional<AttemptId> voided_;  ///< To be told when kReceiving is durable.
+  std::uint64_t dead_ = 0;      ///< Attempts of this connection up to this number are dead.
+  std::uint64_t prepared_ = 0;  ///< The number of record_'s attempt; 0: of an earlier connection.
+  std::optional<Prepare> prepare_;   ///< What is being sealed or written.
+  std::optional<AttemptId> voided_;  ///< To be told when this side is receiving again.
   std::deque<Action> actions_;
 };
 

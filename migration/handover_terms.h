@@ -36,21 +36,24 @@ using OwnershipId = RandomId<struct OwnershipTag>;
 using AttemptId = RandomId<struct AttemptTag>;
 using HostId = RandomId<struct HostTag>;
 
+/// Hand-overs that a disk can see; so epochs + 2 never wrap.
+inline constexpr std::uint64_t kEpochMax = std::uint64_t{1} << 62;
+
 struct DiskTerms {
-  OwnershipId id;
-  /// Of the source: it owns epoch e, the destination will own e + 1. Range: >= 1.
+  OwnershipId id = {};
+  /// Of the source: it owns epoch e, the destination will own e + 1. Range: 1 to kEpochMax.
   std::uint64_t epoch = 0;
-  Hash128 ledger;  ///< transfer::Ledger::sum() of everything sent and applied.
+  Hash128 ledger = {};  ///< transfer::Ledger::sum() of everything sent and applied.
 
   friend bool operator==(const DiskTerms&, const DiskTerms&) = default;
 };
 
 struct HandoverTerms {
   JobId job{};
-  AttemptId attempt;
-  HostId source;
-  HostId target;
-  std::vector<DiskTerms> disks;  ///< All that change hands together, in the order of the job.
+  AttemptId attempt = {};
+  HostId source = {};
+  HostId target = {};
+  std::vector<DiskTerms> disks = {};  ///< All that change hands together, in the order of the job.
 
   friend bool operator==(const HandoverTerms&, const HandoverTerms&) = default;
 };

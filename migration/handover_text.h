@@ -19,7 +19,7 @@ struct HandoverEnd {
     kReclaimed,    ///< The source took the disks back by force.
   };
   Kind kind = Kind::kFailed;
-  std::string sentence;
+  std::string sentence = {};
 };
 
 /// The numbers of docs/man/vhdx-migrate.1: 0, 1, 5, 6, 7, 8.
@@ -29,6 +29,8 @@ int exit_code_of(HandoverEnd::Kind kind);
 std::string owner_sentence(const JobRecord& record);
 /// While a commit failed: nobody knows until the next start.
 std::string uncertain_sentence(const JobRecord& record);
+/// The job's record is gone or cannot be read.
+std::string doubt_sentence(const JobRecord& record);
 
 /// What a person must know before forcing.
 inline constexpr const char* kForceWarning =

@@ -35,15 +35,15 @@ const char* to_string(JobState state);
 
 /// Where a disk of the job is at this host; its name may be another one at the other side.
 struct DiskPlace {
-  std::string folder;  ///< As OwnershipFolders knows it.
-  std::string name;    ///< As owned: "web01.vhdx". A plain name of at most 240 bytes.
+  std::string folder = {};  ///< As OwnershipFolders knows it.
+  std::string name = {};    ///< As owned: "web01.vhdx". A plain name of at most 240 bytes.
 
   friend auto operator<=>(const DiskPlace&, const DiskPlace&) = default;
 };
 
 struct JobDisk {
-  DiskTerms terms;
-  DiskPlace place;
+  DiskTerms terms = {};
+  DiskPlace place = {};
   /// At the destination: this host released it earlier, and the copy is adopted.
   bool moves_back = false;
 
@@ -53,13 +53,14 @@ struct JobDisk {
 struct JobRecord {
   JobState state = JobState::kActive;
   JobId job{};  ///< Not zero.
-  /// Zero in kActive and kReceiving; in all others the one that was agreed.
-  AttemptId attempt;
-  HostId source;
-  HostId target;
+  /// The one that was agreed. Zero in kActive and kReceiving; may be zero where force was used
+  /// (kConfirmed, kReclaimed).
+  AttemptId attempt = {};
+  HostId source = {};
+  HostId target = {};
   /// The destination took the disks without a release (kOwned only): they are in epoch e + 2.
   bool forced = false;
-  std::vector<JobDisk> disks;  ///< At least one, at most kJobDisksMax; ids and places differ.
+  std::vector<JobDisk> disks = {};  ///< At least one, at most kJobDisksMax; ids and places differ.
 
   friend bool operator==(const JobRecord&, const JobRecord&) = default;
   HandoverTerms terms() const;
@@ -69,6 +70,7 @@ struct JobRecord {
 
 inline constexpr std::size_t kJobDisksMax = 1024;
 inline constexpr std::size_t kJobRecordBytesMax = 8 * 1024 * 1024;
+inline constexpr const char* kJobRecordEnding = ".handover";
 
 std::vector<std::byte> encode(const JobRecord& record);
 /// Errors: Errc::kRecord, kChecksum, kVersion, naming what is wrong.

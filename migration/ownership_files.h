@@ -33,7 +33,7 @@ class OwnershipFiles {
   virtual Result<void> remove(const std::string& name) = 0;
   virtual Result<bool> exists(const std::string& name) = 0;
   virtual Result<std::vector<std::string>> list() = 0;
-  /// Mode 0444; or, of a file that was made so, writable by its owner again.
+  /// Takes everybody's right to write; or gives it back to the file's owner.
   virtual Result<void> set_read_only(const std::string& name, bool read_only) = 0;
   /// Makes names durable: what was made, renamed and removed.
   virtual Result<void> sync() = 0;

@@ -40,21 +40,23 @@ enum class OwnershipState : std::uint8_t {
 const char* to_string(OwnershipState state);
 
 struct OwnershipRecord {
-  OwnershipId id;  ///< Not zero.
+  OwnershipId id = {};  ///< Not zero.
   std::uint64_t epoch = 0;
   OwnershipState state = OwnershipState::kOwned;
   // Of the last hand-over; all zero of a disk that has not seen one.
   JobId job{};
-  AttemptId attempt;
-  HostId source;
-  HostId target;
-  Hash128 ledger;
+  AttemptId attempt = {};
+  HostId source = {};
+  HostId target = {};
+  Hash128 ledger = {};
 
   friend bool operator==(const OwnershipRecord&, const OwnershipRecord&) = default;
 };
 
 inline constexpr std::size_t kOwnershipRecordBytes = 128;
 inline constexpr const char* kOwnerEnding = ".owner";
+/// Of a record that is being written.
+inline constexpr const char* kNewEnding = ".new";
 
 std::vector<std::byte> encode(const OwnershipRecord& record);
 /// Errors: Errc::kRecord, kChecksum, kVersion, naming what is wrong.

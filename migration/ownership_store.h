@@ -15,7 +15,8 @@
 // and some done: recover() goes on | | cleanup()  | copies, sidecars, then the record | the record,
 // and some gone: cleanup() again |
 //
-// Names: NAME.vhdx owned, NAME.vhdx.partial arriving, NAME.vhdx.released given away (mode 0444).
+// Names: NAME.vhdx owned, NAME.vhdx.partial arriving, NAME.vhdx.released given away (no write
+// bits).
 #pragma once
 
 #include <cstdint>
@@ -45,8 +46,8 @@ class OwnershipStore {
   Result<OwnershipRecord> adopt(const DiskPlace& place, const OwnershipId& id);
 
   struct Found {
-    DiskPlace place;
-    OwnershipRecord record;
+    DiskPlace place = {};
+    OwnershipRecord record = {};
   };
   /// Looks through the folders that are known. Errors: none for files that cannot be read.
   Result<std::optional<Found>> find(const OwnershipId& id);
@@ -85,24 +86,25 @@ class OwnershipStore {
 
   /// Removes what a job left: at the source the released copies, if the job is kConfirmed; at the
   /// destination what arrived of a job that is kReceiving. Disks that another job has since are
-  /// left alone. Errors: Errc::kUnconfirmed (kReleased, kPrepared), kState.
-  Result<void> cleanup(const JobRecord& record);
+  /// left alone; a job without a record has left nothing. Can be repeated.
+  /// Errors: Errc::kUnconfirmed (kReleased, kPrepared), kState.
+  Result<void> cleanup(const JobId& id);
 
   // After a start.
   struct Doubt {
-    DiskPlace place;
-    std::string why;
+    DiskPlace place = {};
+    std::string why = {};
   };
   struct Recovered {
     /// What stands in the state folder now, made durable and settled. kActive ones are withdrawn
     /// (their passes died with the process), kOwned and kReclaimed ones dropped: this host owns
     /// those disks.
-    std::vector<JobRecord> jobs;
+    std::vector<JobRecord> jobs = {};
     /// Jobs of this host as a source whose record is gone or cannot be read, put together from the
     /// sidecars, as kActive: nobody writes to these disks until HandoverSource has resolved it.
-    std::vector<JobRecord> doubtful_jobs;
-    /// Disks whose sidecar cannot be read: nobody writes to them.
-    std::vector<Doubt> unreadable;
+    std::vector<JobRecord> doubtful_jobs = {};
+    /// Disks whose sidecar cannot be read, or whose job could not be put right: nobody writes.
+    std::vector<Doubt> unreadable = {};
   };
   /// Puts everything right after a crash. Can be repeated; a crash in between does no harm.
   Result<Recovered> recover();
@@ -121,15 +123,22 @@ class OwnershipStore {
   Result<void> put_sidecar(const DiskPlace& place, const OwnershipRecord& record);
   Result<void> remove_record(const JobId& id);
   Result<void> settle_disk(const JobRecord& record, const JobDisk& disk);
-  Result<bool> may_settle(const JobRecord& record, const JobDisk& disk,
-                          const std::optional<OwnershipRecord>& before);
+  Result<bool> may_settle(const JobRecord& record, const JobDisk& disk);
   Result<void> set_names(const JobRecord& record, const JobDisk& disk);
+  static Result<bool> rename_once(OwnershipFiles& folder, const std::string& from,
+                                  const std::string& to);
   Result<bool> is_of(const JobRecord& record, const JobDisk& disk);
-  Result<void> check_taken(const JobRecord& record, JobDisk& disk);
-  Result<void> let_adopt(const OwnershipRecord& sidecar, const JobDisk& disk);
-  Result<void> drop_if_stale(const JobRecord& record);
-  Result<void> recover_job(const JobId& id, Recovered& recovered);
+  Result<void> check_owned(const JobDisk& disk);
+  Result<void> check_taken(JobDisk& disk);
+  Result<void> check_left(const JobId& id);
+  Result<void> leave(const JobId& id, const JobDisk& disk);
+  Result<void> drop_if_stale(const JobId& id);
+  Result<void> clean_disk(const JobRecord& record, const JobDisk& disk);
+  Result<void> recover_job(const JobRecord& record, Recovered& recovered);
+  Result<void> recover_jobs(Recovered& recovered);
   Result<void> recover_sidecars(const std::string& path, Recovered& recovered);
+  Result<void> recover_sidecar(const DiskPlace& place, Recovered& recovered);
+  Result<void> recover_records(Recovered& recovered);
 
   OwnershipFiles& state_;
   OwnershipFolders& folders_;

@@ -69,6 +69,16 @@ bool SharedGate::fence(std::uint64_t number) {
   return true;
 }
 
+Result<bool> SharedGate::fence_after(std::uint64_t number,
+                                     const std::function<Result<void>()>& commit) {
+  const std::lock_guard lock(mutex_);
+  if (!gate_.still_held(number)) return false;
+  VHDXM_TRY_VOID(commit());
+  VHDXM_CHECK(gate_.fence(number));
+  opened_.notify_all();
+  return true;
+}
+
 void SharedGate::take_over() {
   const std::lock_guard lock(mutex_);
   gate_.take_over();

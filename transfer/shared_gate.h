@@ -6,6 +6,7 @@
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
+#include <functional>
 #include <mutex>
 
 #include "base/result.h"
@@ -54,6 +55,11 @@ class SharedGate {
   bool wait_idle(std::chrono::steady_clock::time_point deadline);
   void let_go();
   bool fence(std::uint64_t number);
+  /// As fence(), with something in between: `commit` runs under the gate's lock, only if fencing
+  /// will succeed, and only if it succeeds the gate is fenced. It may block; writes wait meanwhile.
+  /// False: a write was let through since hold() returned `number`; `commit` did not run. An error
+  /// is that of `commit`: the gate stays held.
+  Result<bool> fence_after(std::uint64_t number, const std::function<Result<void>()>& commit);
   void take_over();
 
   WriteGate::State state() const;
