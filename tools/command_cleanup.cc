@@ -71,8 +71,7 @@ class CleanupCommand final : public Command {
 
  private:
   CommandResult forget_job(Console& console) const {
-    const auto job =
-        ControlClient(control_).ask("DELETE", "/v1/jobs/" + percent_encoded(which_));
+    const auto job = ControlClient(control_).ask("DELETE", "/v1/jobs/" + percent_encoded(which_));
     if (job.has_error()) return job.error();
     if (console.json()) {
       console.object("job_forgotten", *job);

@@ -66,10 +66,8 @@ class ReceiveCommand final : public Command {
 
     ReceiveDisplay display(context.console, context.progress);
     const std::uint16_t port = options->port;
-    auto bound =
-        transfer::Receiver::bind(std::move(*options), [&](const transfer::ReceiverEvent& event) {
-          display.post(event);
-        });
+    auto bound = transfer::Receiver::bind(
+        std::move(*options), [&](const transfer::ReceiverEvent& event) { display.post(event); });
     if (bound.has_error()) return bind_failure(bound.error(), port);
     const auto receiver = std::move(*bound);
     announce(context.console, *receiver, key);
@@ -92,8 +90,8 @@ class ReceiveCommand final : public Command {
     if (error.code != boost::system::errc::address_in_use) return failure;
     const auto host = ControlClient(control_).ask("GET", "/v1/host");
     if (host.has_error() || number_of(*host, "port") != port) return failure;
-    failure.message = fmt::format("receive: port {} is that of this host's service, vhdx-migrated",
-                                  port);
+    failure.message =
+        fmt::format("receive: port {} is that of this host's service, vhdx-migrated", port);
     failure.advice = fmt::format(
         "It takes what `vhdx-migrate send` sends, into {}; or choose another port with --listen.",
         text_of(*host, "folder"));
