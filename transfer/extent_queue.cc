@@ -53,7 +53,7 @@ ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
       on_hashes_used_(std::move(on_hashes_used)),
       credit_(std::min(credit_bytes, kCreditCeiling)) {}
 
-void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view, std::vector<HeldRange> held,
+void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view, SharedRanges held,
                              std::uint32_t pass) {
   std::unique_lock lock(mutex_);
   VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty() && held_ready_.empty());
@@ -217,12 +217,14 @@ WorkItem ExtentQueue::first_piece(WorkItem item) const {
   return item;
 }
 
-void ExtentQueue::drop_front(std::deque<WorkItem>& from, std::uint64_t length) {
+void ExtentQueue::drop_front_locked(std::deque<WorkItem>& from, std::uint64_t length) {
   WorkItem& front = from.front();
   front.virtual_offset += length;
   front.file_offset += length;
   front.length -= length;
-  if (front.length == 0) from.pop_front();
+  if (front.length > 0) return;
+  from.pop_front();
+  if (&from == &ready_ && came_back_ > 0) --came_back_;
 }
 
 void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
@@ -234,17 +236,23 @@ void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
     credit_used_ += payload;
     out.payload_bytes += payload;
     out.items.push_back(item);
-    drop_front(from, item.length);
+    drop_front_locked(from, item.length);
   }
 }
 
 bool ExtentQueue::take_locked(Batch& out) {
   if (in_flight_ + handed_out_ >= kInFlightMax) return false;
+  // What is to be sent again is a gap as well, and comes first: gaps are what a receiver must keep
+  // account of.
+  const bool again_only = in_flight_ + handed_out_ + came_back_ >= kInFlightMax;
+  if (again_only) held_turn_ = false;
   out.disk = disk_;
   out.pass = pass_;
   out.sector_bytes = view_->geometry().logical_sector_bytes;
   take_from_locked(held_turn_ ? held_ready_ : ready_, out);
-  if (out.items.empty()) take_from_locked(held_turn_ ? ready_ : held_ready_, out);
+  if (out.items.empty() && !again_only) {
+    take_from_locked(held_turn_ ? ready_ : held_ready_, out);
+  }
   held_turn_ = !held_turn_;
   out.credit_used = out.payload_bytes;
   most_.credit_bytes = std::max(most_.credit_bytes, credit_used_);
@@ -304,6 +312,7 @@ Result<void> ExtentQueue::acknowledge_locked(std::uint32_t stream, std::uint64_t
     ledgers_.try_emplace(frame.disk, Ledger(hash_seed_)).first->second.add(frame);
     state.in_flight.pop_front();
     --in_flight_;
+    ++acknowledged_;
   }
   return {};
 }
@@ -333,6 +342,7 @@ Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::ui
     if (sent.header.kind == FrameKind::kSame) again.same_bytes += sent.read_bytes;
     if (live_.empty()) {
       ready_.push_front(sent.again);
+      ++came_back_;
     } else {
       live_[sent.header.disk].dirty->mark(sent.header.virtual_offset, sent.header.raw_length);
     }
@@ -350,6 +360,7 @@ void ExtentQueue::give_back(Batch batch) {
     handed_out_ -= batch.items.size();
     if (live_.empty()) {
       ready_.insert(ready_.begin(), batch.items.begin(), batch.items.end());
+      came_back_ += batch.items.size();
     } else {
       for (const WorkItem& item : batch.items) {
         live_[batch.disk].dirty->mark(item.virtual_offset, item.length);
@@ -404,6 +415,16 @@ ExtentQueue::StreamState ExtentQueue::stream_state(std::uint32_t stream) const {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return {};
   return {.acknowledged = found->second.acknowledged, .in_flight = found->second.in_flight.size()};
+}
+
+std::uint64_t ExtentQueue::acknowledged() const {
+  const std::lock_guard lock(mutex_);
+  return acknowledged_;
+}
+
+bool ExtentQueue::waits_for_receiver() const {
+  const std::lock_guard lock(mutex_);
+  return handed_out_ == 0;
 }
 
 ExtentQueue::HighWater ExtentQueue::high_water() const {

@@ -28,6 +28,7 @@
 #include "transfer/dirty_map.h"
 #include "transfer/errc.h"
 #include "transfer/frame.h"
+#include "transfer/held_ranges.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
 #include "vhdx/disk_view.h"
@@ -96,7 +97,7 @@ class ExtentQueue {
   /// other, inside the disk; add_hashes() brings each of them.
   /// `pass`: of its frames; 0 unless it is in use, and 1 then.
   /// Requires: the disk before it is sent.
-  void begin_disk(std::uint32_t disk, vhdx::DiskView& view, std::vector<HeldRange> held = {},
+  void begin_disk(std::uint32_t disk, vhdx::DiskView& view, SharedRanges held = {},
                   std::uint32_t pass = 0);
   /// Begins a pass over all disks, by their numbers: streams pull what is dirty, each disk once
   /// from its beginning to its end. `on_sent`: called, from any thread, when all that was pulled is
@@ -146,6 +147,11 @@ class ExtentQueue {
     std::uint64_t in_flight = 0;     ///< Frames.
   };
   StreamState stream_state(std::uint32_t stream) const;
+  /// Frames that were acknowledged, of all streams together.
+  std::uint64_t acknowledged() const;
+  /// Whether nothing is being read or packed: what was handed out is under way, and the next step
+  /// is the receiver's.
+  bool waits_for_receiver() const;
   /// The most that was ever under way: payload that took credit, frames that await acknowledgement.
   struct HighWater {
     std::uint64_t credit_bytes = 0;
@@ -171,7 +177,7 @@ class ExtentQueue {
   bool take_locked(Batch& out);
   void take_from_locked(std::deque<WorkItem>& from, Batch& out);
   WorkItem first_piece(WorkItem item) const;
-  static void drop_front(std::deque<WorkItem>& from, std::uint64_t length);
+  void drop_front_locked(std::deque<WorkItem>& from, std::uint64_t length);
   void return_credit_locked(std::uint64_t bytes);
   Result<void> acknowledge_locked(std::uint32_t stream, std::uint64_t frames);
   void finish_if_sent(std::unique_lock<std::mutex>& lock);
@@ -199,7 +205,8 @@ class ExtentQueue {
   vhdx::DiskView* view_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
   std::deque<WorkItem> ready_;   ///< At most what one look at the map brings, and what came back.
-  std::vector<HeldRange> held_;
+  std::uint64_t came_back_ = 0;  ///< Items at the front of ready_ that are to be sent again.
+  SharedRanges held_;
   std::size_t held_passed_ = 0;  ///< Ranges of held_ that mapped_to_ has passed.
   /// Hashes that came and were not used: of cells from `offset` on.
   struct Hashes {
@@ -213,6 +220,7 @@ class ExtentQueue {
   bool held_turn_ = true;          ///< Which queue is to be taken from next.
   std::map<std::uint32_t, Stream> streams_;
   std::uint64_t in_flight_ = 0;              ///< Frames on all streams.
+  std::uint64_t acknowledged_ = 0;           ///< Frames of all streams.
   std::uint64_t handed_out_ = 0;             ///< Items pulled whose frames are not noted yet.
   std::map<std::uint32_t, Ledger> ledgers_;  ///< Of each disk.
 };

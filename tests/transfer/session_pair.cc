@@ -221,18 +221,18 @@ void SessionPair::on(ReceiverSession::Action& action) {
     receiver.on_compared(compare->disk);
   } else if (auto* start = std::get_if<R::StartDisk>(&action)) {
     log.push_back("R:StartDisk");
-    hashed_to_ = {.held = options_.held, .partial = PartialState::kNone, .resumed_bytes = 0};
-    receiver.on_disk_started(start->disk, hashed_to_);
+    unhashed_ = options_.held;
+    receiver.on_disk_started(start->disk, {.held = options_.held});
   } else if (auto* hash = std::get_if<R::HashCells>(&action)) {
     log.push_back("R:HashCells");
-    HeldRange& range = hashed_to_.held.front();
+    HeldRange& range = unhashed_.front();
     const std::uint64_t first = range.offset / kCellBytes;
     std::vector<Hash128> hashes;
     for (; range.length > 0 && hashes.size() < hash->cells_max; range.length -= kCellBytes) {
       hashes.push_back({.low = range.offset / kCellBytes, .high = 1});
       range.offset += kCellBytes;
     }
-    if (range.length == 0) hashed_to_.held.erase(hashed_to_.held.begin());
+    if (range.length == 0) unhashed_.erase(unhashed_.begin());
     receiver.on_cells_hashed(hash->disk, first, hashes);
   } else if (auto* grant = std::get_if<R::GrantStreams>(&action)) {
     log.push_back("R:GrantStreams");

@@ -76,8 +76,8 @@ class SessionPair {
   std::size_t steps_ = 0;
   std::size_t streams_open_at_ = 0;
   std::uint32_t copying_ = 0;
-  std::uint64_t cells_owed_ = 0;            ///< Of the disk that is copied.
-  ReceiverSession::StartedDisk hashed_to_;  ///< What the receiver did not hash yet.
+  std::uint64_t cells_owed_ = 0;     ///< Of the disk that is copied.
+  std::vector<HeldRange> unhashed_;  ///< What the receiver did not hash yet.
   bool cut_ = false;
 };
 
