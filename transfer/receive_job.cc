@@ -27,6 +27,7 @@ constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
 constexpr std::uint32_t kExtentBytes = 1024 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};
+constexpr std::chrono::milliseconds kLookInterval{250};
 // Often enough for a sender to react within a second to what it learns from two of them.
 constexpr std::chrono::milliseconds kLoadInterval{50};
 
@@ -81,6 +82,9 @@ ReceiveJob::ReceiveJob(Setting setting, std::uint64_t number, Preamble preamble,
       in_order_(asio::make_strand(setting_.workers.get_executor())),
       settled_(setting_.context),
       load_due_(setting_.context),
+      look_due_(setting_.context),
+      steps_(setting_.options.timeouts.stall),
+      listening_(setting_.options.timeouts.stall),
       started_(std::chrono::steady_clock::now()),
       last_progress_(started_) {}
 
@@ -126,11 +130,14 @@ void ReceiveJob::work_on(const Executor& executor, Task task, Then then) {
 
 asio::awaitable<void> ReceiveJob::run() {
   control_->start_writer();
+  watching_ = true;
+  asio::co_spawn(setting_.context, watch_sender(), [](const std::exception_ptr&) {});
   co_await converse();
   drain_actions();
   // The last words go out while files and threads are cleared away.
   cancelled_ = true;
   load_due_.cancel();
+  look_due_.cancel();
   co_await clean_up();
   co_await control_->finish();
   if (failure_) {
@@ -147,6 +154,7 @@ asio::awaitable<void> ReceiveJob::converse() {
     try {
       const Message message = co_await control_->receive();
       if (std::holds_alternative<Hello>(message)) control_->allow_long_messages();
+      if (!std::holds_alternative<Heartbeat>(message)) ++news_;
       session_.on_message(message);
     } catch (const TransferError& problem) {
       lost = problem;
@@ -186,7 +194,7 @@ asio::awaitable<void> ReceiveJob::clean_up() {
       self->settled_.cancel();
     });
   });
-  while (!*done || working_ > 0 || reporting_load_) {
+  while (!*done || working_ > 0 || reporting_load_ || watching_) {
     settled_.expires_at(asio::steady_timer::time_point::max());
     (void)co_await settled_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
@@ -201,7 +209,12 @@ ReceiverBudget ReceiveJob::budget_of(const ReceiverOptions& options) {
 std::uint64_t ReceiveJob::memory_bytes() const {
   const Welcome& welcome = session_.welcome();
   if (welcome.extent_bytes_max == 0) return setting_.memory_bytes;  // before Hello
-  return budget_of(setting_.options).job_bytes(welcome.streams_max);
+  return budget_of(setting_.options).job_bytes(welcome.streams_max, held_ranges_max());
+}
+
+std::uint64_t ReceiveJob::held_ranges_max() const {
+  return budget_of(setting_.options)
+      .held_ranges(setting_.memory_bytes, session_.welcome().streams_max);
 }
 
 void ReceiveJob::stop() {
@@ -279,7 +292,8 @@ OfferVerdict ReceiveJob::check_live_offer(const ReceiverSession::CheckOffer& off
 void ReceiveJob::act(ReceiverSession::CompareWith& action) {
   const OfferDisk& disk = offer_.disks[action.disk];
   emit_progress(Phase::kComparing);
-  work(
+  work_on(
+      setting_.readers,
       [this, name = disk.name, seed = session_.hash_seed()] {
         return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
@@ -306,13 +320,16 @@ void ReceiveJob::act(ReceiverSession::CompareWith& action) {
 void ReceiveJob::act(ReceiverSession::StartDisk& action) {
   work(
       [this, offer = offer_.disks[action.disk], plan = std::move(action.plan),
-       seed = session_.hash_seed(), kind = session_.kind()]() mutable {
+       seed = session_.hash_seed(), kind = session_.kind(),
+       ranges_max = held_ranges_max()]() mutable {
         return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed, preamble_.job_id,
-                                   kind);
+                                   ranges_max, kind);
       },
       [disk = action.disk](ReceiveJob& job, Result<std::unique_ptr<IncomingDisk>> started) {
         if (job.session_.over()) return;
         if (started.has_error()) return job.fail(started.error(), {});
+        // Only a plan is longer, and its memory is the account's while frames come.
+        job.control_->allow_long_messages(false);
         {
           const std::lock_guard lock(job.disk_mutex_);
           job.disk_ = std::move(*started);
@@ -349,6 +366,35 @@ asio::awaitable<void> ReceiveJob::report_load() {
   }
   reporting_load_ = false;
   settled_.cancel();
+}
+
+asio::awaitable<void> ReceiveJob::watch_sender() {
+  const std::shared_ptr<ReceiveJob> self = shared_from_this();
+  while (!session_.over()) {
+    look_due_.expires_after(kLookInterval);
+    (void)co_await look_due_.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (session_.over()) break;
+    if (auto stalled = look_for_stall()) {
+      const Error error = std::move(*stalled).about(control_->socket().peer());
+      fail(error, stalled_text(error));
+    }
+  }
+  watching_ = false;
+  settled_.cancel();
+}
+
+// A sender may be alive and never go on, or never read.
+std::optional<Error> ReceiveJob::look_for_stall() {
+  const auto now = std::chrono::steady_clock::now();
+  Load load;
+  for (const auto& stream : streams_) stream->add_to(load, now);
+  // What is done here, a slow disk written to, is not the sender's fault.
+  Awaited awaited = session_.awaited();
+  if (working_ > 0) awaited = {};
+  const auto stalled = steps_.look(awaited, news_ + load.wire_bytes + load.writing_us, now);
+  if (stalled) return stalled;
+  const Awaited reader{.what = control_->has_unsent() ? kReadsWhatItIsTold : nullptr};
+  return listening_.look(reader, control_->sent_bytes(), now);
 }
 
 void ReceiveJob::act(ReceiverSession::PrepareMeasure&) {
@@ -531,7 +577,8 @@ void ReceiveJob::act(ReceiverSession::SealDisk& action) {
 
 void ReceiveJob::act(ReceiverSession::VerifyWith& action) {
   emit_progress(Phase::kVerifying);
-  work(
+  work_on(
+      setting_.readers,
       [this, name = disk_->name() + ".partial", seed = session_.hash_seed()] {
         return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
@@ -559,6 +606,7 @@ void ReceiveJob::act(ReceiverSession::Commit& action) {
            const std::lock_guard lock(job.disk_mutex_);
            job.disk_.reset();
          }
+         job.control_->allow_long_messages();
          job.session_.on_committed(index);
        });
 }

@@ -21,6 +21,7 @@
 #include "transfer/receive_stream.h"
 #include "transfer/receiver.h"
 #include "transfer/receiver_session.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 
@@ -31,7 +32,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
     const ReceiverOptions& options;
     const Directory& folder;
     asio::io_context& context;   ///< The control thread's.
-    asio::thread_pool& workers;  ///< For what blocks.
+    asio::thread_pool& workers;  ///< For what blocks, but not for long.
+    asio::thread_pool& readers;  ///< For what reads whole disks.
     std::uint64_t memory_bytes;  ///< What the job may hold, streams and all.
     std::function<void(const ReceiverEvent&)> on_event;
   };
@@ -57,6 +59,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   static ReceiverBudget budget_of(const ReceiverOptions& options);
   /// What the job may hold: its share, and less once it is known how many streams it has.
   std::uint64_t memory_bytes() const;
+  /// Ranges that it may say it holds of a disk; known after Welcome.
+  std::uint64_t held_ranges_max() const;
   std::uint64_t number() const { return number_; }
   const JobId& id() const { return preamble_.job_id; }
   bool succeeded() const { return succeeded_; }
@@ -68,6 +72,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   asio::awaitable<void> converse();
   asio::awaitable<void> clean_up();
   asio::awaitable<void> report_load();
+  asio::awaitable<void> watch_sender();
+  std::optional<Error> look_for_stall();
   void drain_actions();
   void act(ReceiverSession::Send& action);
   void act(ReceiverSession::CheckOffer& action);
@@ -136,6 +142,11 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   asio::steady_timer settled_;  ///< Cancelled when one of them has ended.
   asio::steady_timer load_due_;
   bool reporting_load_ = false;
+  asio::steady_timer look_due_;
+  bool watching_ = false;
+  std::uint64_t news_ = 0;  ///< Messages that got the job on, and work of this side.
+  StallWatch steps_;
+  StallWatch listening_;  ///< Whether the sender takes what control says.
   const std::chrono::steady_clock::time_point started_;
   std::atomic<bool> cancelled_{false};
   bool succeeded_ = false;

@@ -44,6 +44,39 @@ void ReceiverSession::on_message(const Message& message) {
   std::visit([this](const auto& one) { handle(one); }, message);
 }
 
+Awaited ReceiverSession::awaited() const {
+  switch (state_) {
+    case State::kHello:
+      return {.what = "Hello"};
+    case State::kOffer:
+      return {.what = "OfferDisk, OfferEnd or Measure"};
+    case State::kDisk:
+      if (disk_ == disks_.size()) return {.what = "EndJob"};
+      if (action_is(OfferAction::kCompare)) {
+        return {.what = "CompareDigest", .work_bytes = whole_disk()};
+      }
+      // It reads its BAT and, of a differencing disk, its bitmaps.
+      return {.what = "PlanPart or BeginDisk", .work_bytes = whole_disk() / 1024};
+    case State::kCopying:
+      return {.what = "frames, or EndDisk"};
+    case State::kSealed:
+      return {.what = "VerifyDisk or CommitDisk", .work_bytes = whole_disk()};
+    case State::kVerified:
+      return {.what = "CommitDisk"};
+    case State::kMeasuring:
+      return {.what = "frames, or EndJob"};
+    case State::kOfferCheck:
+    case State::kBusy:
+    case State::kOver:
+      break;
+  }
+  return {};
+}
+
+std::uint64_t ReceiverSession::whole_disk() const {
+  return disks_[disk_].description.geometry.virtual_size_bytes;
+}
+
 bool ReceiverSession::expect(State state, std::uint32_t disk, const char* what) {
   if (state_ == state && disk == disk_ && disk < disks_.size()) return true;
   unexpected(what);
@@ -190,11 +223,10 @@ void ReceiverSession::handle(const BeginDisk& message) {
 
 void ReceiverSession::on_disk_started(std::uint32_t disk, const StartedDisk& started) {
   if (over()) return;
-  held_ = HeldRangeList(disks_[disk].description.geometry.virtual_size_bytes);
+  held_ = HeldRangeList(disks_[disk].description.geometry.virtual_size_bytes, started.held);
   hash_credit_ = 0;
   hashing_ = false;
-  for (const HeldRange& range : started.held) VHDXM_CHECK(held_.add(range));
-  const std::span<const HeldRange> all = started.held;
+  const std::span<const HeldRange> all = started.held.all();
   for (std::size_t at = 0; at < all.size();) {
     const auto part = all.subspan(at, std::min(kHeldRangesPartMax, all.size() - at));
     send(HeldRanges{.disk = disk, .ranges = {part.begin(), part.end()}});

@@ -14,6 +14,7 @@
 #include "transfer/errc.h"
 #include "transfer/held_ranges.h"
 #include "transfer/messages.h"
+#include "transfer/stall_watch.h"
 #include "vhdx/block_plan.h"
 
 namespace vhdxm::transfer {
@@ -104,7 +105,7 @@ class ReceiverSession {
   void on_compared(std::uint32_t disk);
   /// What a disk begins with.
   struct StartedDisk {
-    std::vector<HeldRange> held;  ///< As HeldRanges says.
+    SharedRanges held;  ///< As HeldRanges says.
     PartialState partial = PartialState::kNone;
     std::uint64_t resumed_bytes = 0;
   };
@@ -130,6 +131,8 @@ class ReceiverSession {
   void on_error(const Error& error, const std::string& text);
 
   bool over() const { return state_ == State::kOver; }
+  /// What the sender has to do next; nothing while this side has to answer.
+  Awaited awaited() const;
   /// After Welcome was sent.
   const Welcome& welcome() const { return welcome_; }
   std::uint64_t hash_seed() const { return sender_nonce_ + config_.nonce; }
@@ -183,6 +186,7 @@ class ReceiverSession {
     unexpected("a message that only a receiver sends");
   }
   void hash_next();
+  std::uint64_t whole_disk() const;
   bool expect(State state, std::uint32_t disk, const char* what);
   void unexpected(const char* what);
   bool action_is(OfferAction action) const;

@@ -37,7 +37,9 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
       peer_(endpoint_text(options.host, options.port)),
       shares_(shares_of(options)),
       steering_(options, shares_),
-      limiter_(options.limit_bytes_per_second) {
+      limiter_(options.limit_bytes_per_second),
+      answers_(options.timeouts.stall),
+      listening_(options.timeouts.stall) {
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
 }
 
@@ -155,6 +157,7 @@ asio::awaitable<void> SendJob::connect() {
   host_address_ = std::move(connection.address);
   cipher_ = std::move(connection.cipher);
   control_ = std::move(connection.channel);
+  control_->limit_by(limiter_);
 }
 
 asio::awaitable<void> SendJob::converse() {
@@ -180,6 +183,7 @@ asio::awaitable<void> SendJob::converse() {
     try {
       const Message message = co_await control_->receive();
       if (std::holds_alternative<Welcome>(message)) control_->allow_long_messages();
+      note_news(message);
       session_->on_message(message);
     } catch (const TransferError& problem) {
       lost = problem;
@@ -211,6 +215,7 @@ asio::awaitable<void> SendJob::report_regularly() {
     (void)co_await tick_.async_wait(asio::as_tuple(asio::use_awaitable));
     if (ended_) break;
     give_up_stalled();
+    look_for_stall();
     tell_progress();
   }
 }
@@ -242,9 +247,7 @@ void SendJob::fail(const Error& error, const std::string& text) {
 }
 
 void SendJob::act(SenderSession::Send& action) {
-  const std::size_t bytes = control_->send(action.message);
-  // Control does not wait for the limit, the streams wait for what control said.
-  (void)limiter_.take(control_->socket().wire_bytes(bytes), std::chrono::steady_clock::now());
+  control_->send(action.message);
 }
 
 void SendJob::act(SenderSession::ComputeDigest& action) {
@@ -491,11 +494,54 @@ void SendJob::give_up_stalled() {
     const bool idle = state.in_flight == 0 || stream->held_back();
     if (idle || sent != last.sent_bytes || state.acknowledged != last.acknowledged) {
       last = {.sent_bytes = sent, .acknowledged = state.acknowledged, .when = now};
-    } else if (now - last.when > options_.timeouts.stall) {
+    } else if (now - last.when > options_.timeouts.stall && !last.given_up) {
       stream->give_up();
-      last.when = now;
+      last.given_up = true;
+      ++news_;  // another one is tried before the job is given up
     }
   }
+}
+
+// Neither what comes by the clock, nor an acknowledgement of nothing: what Written counts is looked
+// at where it is taken.
+void SendJob::note_news(const Message& message) {
+  const auto* written = std::get_if<Written>(&message);
+  if (written != nullptr) {
+    if (written->credit_bytes > 0) ++news_;
+    return;
+  }
+  const bool by_the_clock = std::holds_alternative<Heartbeat>(message) ||
+                            std::holds_alternative<Load>(message) ||
+                            std::holds_alternative<Durable>(message);
+  if (!by_the_clock) ++news_;
+}
+
+Awaited SendJob::awaited() const {
+  // It cannot answer what it was not told yet.
+  if (control_->has_unsent()) return {};
+  if (!session_->copying()) return session_->awaited();
+  const bool limited = std::any_of(streams_.begin(), streams_.end(),
+                                   [](const auto& stream) { return stream->held_back(); });
+  if (limited || !queue_->waits_for_receiver()) return {};
+  return session_->awaited();
+}
+
+// A receiver may be alive and never answer, or never read.
+void SendJob::look_for_stall() {
+  if (!session_ || session_->over()) return;
+  const auto now = std::chrono::steady_clock::now();
+  std::uint64_t movement = news_ + control_->sent_bytes();
+  if (queue_) movement += queue_->acknowledged();
+  for (const auto& stream : streams_) movement += stream->sent_bytes();
+  auto stalled = answers_.look(awaited(), movement, now);
+  if (!stalled) {
+    const Awaited reader{.what = control_->has_unsent() ? kReadsWhatItIsTold : nullptr};
+    stalled = listening_.look(reader, control_->sent_bytes(), now);
+  }
+  if (!stalled) return;
+  const Error error = std::move(*stalled).about(peer_);
+  settle(error, classify(error), stalled_text(error));
+  fail(error, {});
 }
 
 void SendJob::settle(const Error& error, FailureClass failure_class, const std::string& text) {

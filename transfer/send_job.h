@@ -24,6 +24,7 @@
 #include "transfer/send_stream.h"
 #include "transfer/sender.h"
 #include "transfer/sender_session.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 
@@ -80,6 +81,9 @@ class SendJob {
   void start_streams_job();
   void stop_streams(bool at_once);
   void give_up_stalled();
+  void look_for_stall();
+  Awaited awaited() const;
+  void note_news(const Message& message);
   void fail(const Error& error, const std::string& text);
   void settle(const Error& error, FailureClass failure_class, const std::string& text);
   void enter(Phase phase);
@@ -119,8 +123,12 @@ class SendJob {
     std::uint64_t sent_bytes = 0;
     std::uint64_t acknowledged = 0;
     std::chrono::steady_clock::time_point when;
+    bool given_up = false;
   };
   std::map<std::uint32_t, Movement> movements_;
+  std::uint64_t news_ = 0;  ///< Messages that got the job on; streams that were given up.
+  StallWatch answers_;
+  StallWatch listening_;  ///< Whether the receiver takes what control says.
 
   std::atomic<bool> cancelled_{false};
   asio::steady_timer tick_{context_};

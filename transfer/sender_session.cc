@@ -6,6 +6,13 @@
 #include "base/check.h"
 
 namespace vhdxm::transfer {
+namespace {
+
+// Short enough that the plan of a large disk, held to a low limit, is a sign of life now and again.
+constexpr std::size_t kPlanPartBytes = 64 * 1024;
+static_assert(kPlanPartBytes <= kBlockPlanPartBytesMax);
+
+}  // namespace
 
 SenderSession::SenderSession(Config config) : config_(std::move(config)) {}
 
@@ -40,6 +47,44 @@ bool SenderSession::expect(State state, std::uint32_t disk, const char* what) {
 void SenderSession::unexpected(const char* what) {
   on_error(Error{.code = Errc::kProtocol, .where = what},
            "The other side said something that does not fit here.");
+}
+
+Awaited SenderSession::awaited() const {
+  const std::uint64_t whole_disk =
+      disk_ < config_.disks.size() ? config_.disks[disk_].description.geometry.virtual_size_bytes
+                                   : 0;
+  switch (state_) {
+    case State::kWelcome:
+      return {.what = "Welcome"};
+    case State::kOfferReply:
+      return {.what = "OfferReply"};
+    case State::kCompareSame:
+      return {.what = "CompareSame", .work_bytes = whole_disk};
+    case State::kDiskReady:
+      return {.what = "HeldRanges or DiskReady", .work_bytes = config_.disks[disk_].payload_bytes};
+    case State::kTokens:
+      return {.what = "StreamTokens"};
+    case State::kCopying:
+      if (!lost_.empty()) return {.what = "StreamDrained"};
+      if (tokens_awaited_ > 0) return {.what = "StreamTokens"};
+      return {.what = "Written or CellHashes"};
+    case State::kSealed:
+      return {.what = "DiskSealed", .work_bytes = config_.disks[disk_].payload_bytes};
+    case State::kVerifySame:
+      return {.what = "VerifySame", .work_bytes = whole_disk};
+    case State::kCommitted:
+      return {.what = "DiskCommitted"};
+    case State::kJobDone:
+      return {.what = "JobDone"};
+    case State::kStart:
+    case State::kCompareDigest:
+    case State::kPlan:
+    case State::kVerifyDigest:
+    case State::kSourceCheck:
+    case State::kOver:
+      break;
+  }
+  return {};
 }
 
 void SenderSession::handle(const Welcome& message) {
@@ -122,7 +167,7 @@ void SenderSession::finish_disk(bool identical) {
 void SenderSession::on_plan(std::uint32_t disk, std::span<const std::byte> encoded) {
   if (over() || state_ != State::kPlan || disk != disk_) return;
   for (std::size_t at = 0; at < encoded.size();) {
-    const auto part = encoded.subspan(at, std::min(kBlockPlanPartBytesMax, encoded.size() - at));
+    const auto part = encoded.subspan(at, std::min(kPlanPartBytes, encoded.size() - at));
     send(PlanPart{.disk = disk, .first_byte = at, .bytes = {part.begin(), part.end()}});
     at += part.size();
   }
@@ -143,7 +188,7 @@ void SenderSession::handle(const HeldRanges& message) {
 void SenderSession::handle(const DiskReady& message) {
   if (!expect(State::kDiskReady, message.disk, "DiskReady")) return;
   copy_ = CopyDisk{.disk = disk_,
-                   .held = held_.ranges(),
+                   .held = held_.share(),
                    .partial = message.partial,
                    .resumed_bytes = message.resumed_bytes};
   if (streams_opened_) return start_copy();

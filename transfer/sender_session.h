@@ -28,6 +28,7 @@
 #include "transfer/held_ranges.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 
@@ -66,7 +67,7 @@ class SenderSession {
   };
   struct CopyDisk {  ///< Answer: on_copied(), when everything sent is acknowledged as written.
     std::uint32_t disk = 0;
-    std::vector<HeldRange> held;  ///< In order, apart, inside the disk; whole cells.
+    SharedRanges held;  ///< In order, apart, inside the disk; whole cells.
     PartialState partial = PartialState::kNone;
     std::uint64_t resumed_bytes = 0;
   };
@@ -146,6 +147,10 @@ class SenderSession {
   const Welcome& welcome() const { return welcome_; }
   std::uint64_t hash_seed() const { return config_.nonce + welcome_.nonce; }
   bool over() const { return state_ == State::kOver; }
+  /// What the receiver has to say next; nothing while this side has to go on. While a disk is
+  /// copied only the queue knows which of the two it is.
+  Awaited awaited() const;
+  bool copying() const { return state_ == State::kCopying; }
   unsigned streams_replaced() const { return replacements_; }
 
  private:
