@@ -31,7 +31,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   }
   VHDXM_CHECK(encode_journal(*journal) == bytes);
   VHDXM_CHECK(journal->kind == JobKind::kLive
-                  ? journal->fits_live(journal->offer)
-                  : journal->fits(journal->offer, journal->plan_digest));
+                  ? journal->fits_live(journal->partial.offer)
+                  : journal->fits(journal->partial.offer, journal->partial.plan));
   return 0;
 }
