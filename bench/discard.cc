@@ -238,6 +238,7 @@ class Discarded {
                       .job_id = preamble_.job_id,
                       .host = connection.address,
                       .port = options_.port,
+                      .timeouts = options_.timeouts,
                       .plaintext = options_.plaintext_data,
                       .on_lost = [](std::uint32_t) { std::abort(); },
                       .on_fatal = [](const Error&) { std::abort(); }});
