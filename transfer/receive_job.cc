@@ -328,8 +328,9 @@ void ReceiveJob::act(ReceiverSession::StartDisk& action) {
       [disk = action.disk](ReceiveJob& job, Result<std::unique_ptr<IncomingDisk>> started) {
         if (job.session_.over()) return;
         if (started.has_error()) return job.fail(started.error(), {});
-        // Only a plan is longer, and its memory is the account's while frames come.
-        job.control_->allow_long_messages(false);
+        // Only a plan is longer, and its memory is the account's while frames come. Of disks in
+        // use, more plans come, and whoever hands over may have much to say.
+        job.control_->allow_long_messages(job.session_.kind() == JobKind::kLive);
         {
           const std::lock_guard lock(job.disk_mutex_);
           job.disk_ = std::move(*started);

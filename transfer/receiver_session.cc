@@ -65,6 +65,9 @@ Awaited ReceiverSession::awaited() const {
       return {.what = "CommitDisk"};
     case State::kMeasuring:
       return {.what = "frames, or EndJob"};
+    // A disk in use may be still for any time between its passes.
+    case State::kPasses:
+    case State::kSyncing:
     case State::kOfferCheck:
     case State::kBusy:
     case State::kOver:

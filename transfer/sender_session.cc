@@ -81,6 +81,9 @@ Awaited SenderSession::awaited() const {
     case State::kPlan:
     case State::kVerifyDigest:
     case State::kSourceCheck:
+    // Nothing may have to be sent for any time; how long a hold may last is the caller's.
+    case State::kPasses:
+    case State::kPassSynced:
     case State::kOver:
       break;
   }
