@@ -52,7 +52,7 @@ void WriteGate::let_go() {
 // A hold that was let go and taken again has another number, so an agreement about what the disk
 // held in the first cannot release it in the second.
 bool WriteGate::fence(std::uint64_t number) {
-  if (state_ != State::kHeld || number != holds_ || in_flight() != 0) return false;
+  if (!still_held(number)) return false;
   state_ = State::kFenced;
   return true;
 }

@@ -43,6 +43,11 @@ class WriteGate {
   /// Waiting and later writes are refused, if since hold() returned `number` no write was let
   /// through and none is under way; false, and nothing changes, otherwise.
   bool fence(std::uint64_t number);
+  /// Whether fence(number) would succeed: what is to be durable before writes are refused may be
+  /// written, if nobody can change the gate meanwhile.
+  bool still_held(std::uint64_t number) const {
+    return state_ == State::kHeld && number == holds_ && in_flight() == 0;
+  }
   /// This host owns the disks now. Requires: kArmed.
   void take_over();
 

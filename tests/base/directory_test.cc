@@ -96,6 +96,8 @@ TEST_F(DirectoryTest, NamesCannotReachOutside) {
     EXPECT_EQ(inner->exists(name).error().code, BaseErrc::kInvalidArgument) << name;
     EXPECT_EQ(inner->rename_no_replace(name, "y").error().code, BaseErrc::kInvalidArgument) << name;
     EXPECT_EQ(inner->rename_no_replace("x", name).error().code, BaseErrc::kInvalidArgument) << name;
+    EXPECT_EQ(inner->rename_replacing(name, "y").error().code, BaseErrc::kInvalidArgument) << name;
+    EXPECT_EQ(inner->rename_replacing("x", name).error().code, BaseErrc::kInvalidArgument) << name;
     EXPECT_EQ(inner->remove(name).error().code, BaseErrc::kInvalidArgument) << name;
   }
   EXPECT_EQ(content("outside"), "text");
@@ -113,6 +115,30 @@ TEST_F(DirectoryTest, RenameNeverReplaces) {
   EXPECT_FALSE(directory_->exists("a").value());
   EXPECT_EQ(directory_->rename_no_replace("gone", "d").error().code,
             boost::system::errc::no_such_file_or_directory);
+}
+
+TEST_F(DirectoryTest, RenameReplacingTakesTheOthersPlace) {
+  make("a", "A");
+  make("b", "B");
+  auto old = directory_->open_file("b", {}).value();
+  ASSERT_FALSE(directory_->rename_replacing("a", "b").has_error());
+  EXPECT_EQ(content("b"), "A");
+  EXPECT_FALSE(directory_->exists("a").value());
+  EXPECT_FALSE(old->has_name().value()) << "it was replaced, not written over";
+  ASSERT_FALSE(directory_->rename_replacing("b", "c").has_error()) << "nothing is in the way";
+  EXPECT_EQ(content("c"), "A");
+  EXPECT_EQ(directory_->rename_replacing("gone", "c").error().code,
+            boost::system::errc::no_such_file_or_directory);
+  EXPECT_EQ(content("c"), "A");
+}
+
+TEST_F(DirectoryTest, RenameReplacingTakesLinksForThemselves) {
+  make("target", "T");
+  make("a", "A");
+  std::filesystem::create_symlink("target", folder_ / "link");
+  ASSERT_FALSE(directory_->rename_replacing("a", "link").has_error());
+  EXPECT_EQ(content("target"), "T");
+  EXPECT_FALSE(std::filesystem::is_symlink(folder_ / "link"));
 }
 
 TEST_F(DirectoryTest, RemovingWhatIsNotThereIsNoError) {

@@ -184,6 +184,54 @@ TEST(SharedGate, HeldWritesAreRefusedWhenItIsFenced) {
   EXPECT_EQ(refused, 4);
 }
 
+TEST(SharedGate, WritesWaitUntilWhatIsCommittedIsCommitted) {
+  SharedGate gate;
+  gate.start_tracking();
+  const auto number = gate.hold();
+  std::atomic<bool> committed{false};
+  std::thread writer([&] {
+    EXPECT_TRUE(gate.enter().has_error());
+    EXPECT_TRUE(committed);
+  });
+  while (gate.waiting() != 1) std::this_thread::yield();
+  const auto fenced = gate.fence_after(number, [&] {
+    committed = true;
+    return Result<void>{};
+  });
+  writer.join();
+  ASSERT_TRUE(succeeded(fenced));
+  EXPECT_TRUE(*fenced);
+  EXPECT_EQ(gate.state(), State::kFenced);
+}
+
+TEST(SharedGate, ACommitThatFailsLeavesItHeld) {
+  SharedGate gate;
+  gate.start_tracking();
+  const auto number = gate.hold();
+  const auto failed =
+      gate.fence_after(number, [] { return Result<void>(Error{.code = BaseErrc::kInjected}); });
+  EXPECT_TRUE(test::failed_with(failed, BaseErrc::kInjected));
+  EXPECT_EQ(gate.state(), State::kHeld);
+  gate.let_go();
+}
+
+TEST(SharedGate, AHoldThatWasLetGoCommitsNothing) {
+  SharedGate gate;
+  gate.start_tracking();
+  const auto first = gate.hold();
+  gate.let_go();
+  gate.hold();
+  bool ran = false;
+  const auto fenced = gate.fence_after(first, [&] {
+    ran = true;
+    return Result<void>{};
+  });
+  ASSERT_TRUE(succeeded(fenced));
+  EXPECT_FALSE(*fenced);
+  EXPECT_FALSE(ran);
+  gate.let_go();
+}
+
 TEST(SharedGate, ADeadlineThatPassesLeavesItHeld) {
   SharedGate gate;
   gate.start_tracking();

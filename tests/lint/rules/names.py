@@ -8,7 +8,7 @@ from pathlib import PurePosixPath
 
 from source_tree import Finding
 
-_FOLDERS = ("base", "vhdx", "compression", "transfer", "tools")
+_FOLDERS = ("base", "vhdx", "compression", "transfer", "migration", "tools")
 _ANONYMOUS = re.compile(r"^namespace \{$(.*?)^\}  // namespace$", re.M | re.S)
 _NAME = re.compile(r"^(?:constexpr .*?\b(k\w+)(?: =|\{|\[)|(?:class|struct|enum class) (\w+)\b|^using (\w+) =)", re.M)
 
