@@ -190,12 +190,11 @@ TEST_P(OwnershipStoreCrash, LeavesWhatWasOrWhatWasToBe) {
   EXPECT_GT(deaths, 24U);
 }
 
-INSTANTIATE_TEST_SUITE_P(Each, OwnershipStoreCrash, testing::ValuesIn(kCases),
-                         [](const auto& one) {
-                           std::string name = one.param.name;
-                           std::replace(name.begin(), name.end(), ' ', '_');
-                           return name;
-                         });
+INSTANTIATE_TEST_SUITE_P(Each, OwnershipStoreCrash, testing::ValuesIn(kCases), [](const auto& one) {
+  std::string name = one.param.name;
+  std::replace(name.begin(), name.end(), ' ', '_');
+  return name;
+});
 
 }  // namespace
 }  // namespace vhdxm::migration

@@ -12,8 +12,8 @@
 namespace vhdxm::transfer {
 namespace {
 
-using test::succeeded;
 using std::chrono::steady_clock;
+using test::succeeded;
 
 TEST(SharedGate, SlowedWritesTakeTheirTime) {
   SharedGate gate;
