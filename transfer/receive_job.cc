@@ -293,7 +293,7 @@ void ReceiveJob::act(ReceiverSession::CompareWith& action) {
   const OfferDisk& disk = offer_.disks[action.disk];
   emit_progress(Phase::kComparing);
   work_on(
-      setting_.readers,
+      setting_.readers.get_executor(),
       [this, name = disk.name, seed = session_.hash_seed()] {
         return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
@@ -579,7 +579,7 @@ void ReceiveJob::act(ReceiverSession::SealDisk& action) {
 void ReceiveJob::act(ReceiverSession::VerifyWith& action) {
   emit_progress(Phase::kVerifying);
   work_on(
-      setting_.readers,
+      setting_.readers.get_executor(),
       [this, name = disk_->name() + ".partial", seed = session_.hash_seed()] {
         return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
