@@ -13,10 +13,10 @@ void add_family(std::string& out, const char* name, const char* type, const char
 }
 
 void add_jobs(std::string& out, HostService& service) {
-  using State = migration::ServiceJob::State;
+  using Stage = migration::ServiceJob::State;
   std::map<std::string, std::uint64_t> counts;
-  for (const State state : {State::kQueued, State::kRunning, State::kPaused, State::kInterrupted,
-                            State::kDone, State::kFailed, State::kCancelled}) {
+  for (const Stage state : {Stage::kQueued, Stage::kRunning, Stage::kPaused, Stage::kInterrupted,
+                            Stage::kDone, Stage::kFailed, Stage::kCancelled}) {
     counts[to_string(state)] = 0;
   }
   for (const JobView& view : service.jobs().list()) ++counts[to_string(view.job.state)];
