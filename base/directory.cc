@@ -107,13 +107,18 @@ Result<bool> Directory::exists(const std::string& name) const {
 }
 
 Result<void> Directory::rename_no_replace(const std::string& from, const std::string& to) const {
+  return rename_no_replace(from, *this, to);
+}
+
+Result<void> Directory::rename_no_replace(const std::string& from, const Directory& folder,
+                                          const std::string& to) const {
   VHDXM_TRY_VOID(check_name(from));
   VHDXM_TRY_VOID(check_name(to));
-  if (::renameat2(fd_, from.c_str(), fd_, to.c_str(), RENAME_NOREPLACE) == 0) return {};
-  if (errno != EINVAL && errno != ENOSYS) return errno_error("rename").about(path_of(to));
+  if (::renameat2(fd_, from.c_str(), folder.fd_, to.c_str(), RENAME_NOREPLACE) == 0) return {};
+  if (errno != EINVAL && errno != ENOSYS) return errno_error("rename").about(folder.path_of(to));
   // A file system without RENAME_NOREPLACE: link() refuses an existing name just as well.
-  if (::linkat(fd_, from.c_str(), fd_, to.c_str(), 0) != 0) {
-    return errno_error("rename").about(path_of(to));
+  if (::linkat(fd_, from.c_str(), folder.fd_, to.c_str(), 0) != 0) {
+    return errno_error("rename").about(folder.path_of(to));
   }
   return remove(from);
 }

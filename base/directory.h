@@ -49,6 +49,9 @@ class Directory {
   Result<void> rename_no_replace(const std::string& from, const std::string& to) const;
   /// Renames, in place of `to` if there is one: whoever looks sees the old file or the new one.
   Result<void> rename_replacing(const std::string& from, const std::string& to) const;
+  /// The same into another folder. Errors: EXDEV, if that is on another file system.
+  Result<void> rename_no_replace(const std::string& from, const Directory& folder,
+                                 const std::string& to) const;
   /// Removes `name`; a file that is not there is no error.
   Result<void> remove(const std::string& name) const;
   /// Makes renames, creations and removals durable.

@@ -3,7 +3,7 @@
 #
 #   bench/modes.sh [--disks files,random,zero,text,database] [--rates 100M,1G,2.5G,10G,unlimited]
 #                  [--modes plain,1,3,6,9,auto,zstd-adapt] [--rounds 3] [--size-mib 512]
-#                  [--dir FOLDER] [--json FILE] [--svg FOLDER] [--drop] [--no-advise]
+#                  [--dir FOLDER] [--keep-disks FOLDER] [--json FILE] [--svg FOLDER] [--drop] [--no-advise]
 #                  [--no-install]
 #   bench/modes.sh --disks text --rates 1G --modes plain,1,auto --rounds 1 --size-mib 64   # a minute
 #
@@ -17,7 +17,9 @@
 # auto lost against the best fixed mode (turns of one round compared), and what `vhdx-migrate advise` said.
 # --drop: also over a link that drops from 10G to 100M and comes back; --size-mib 4096 is needed for that.
 # --json: the record; --svg: a chart for each disk, time over rate, with the rate marked from which
-# plain is the fastest. --dir: where disks are made (default: TMPDIR or /var/tmp).
+# plain is the fastest. --dir: where disks are made (default: TMPDIR or /var/tmp). --keep-disks: source
+# disks are taken from there, and left there, for a series in parts: bench/modes_report.py puts records
+# together.
 # VHDX_MIGRATE_TOOL names a vhdx-migrate that is built already. Needs root, for the namespaces.
 #
 # Only processes and namespaces that this script made are ended. Exit 0 if every copy was right.

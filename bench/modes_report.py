@@ -1,7 +1,8 @@
 """The record of modes.sh, and what is made of it: a table, and a chart for each disk.
 
-modes_report.py RECORD.json [FOLDER] prints the table of a record that is there already, and draws its
-charts into FOLDER.
+modes_report.py RECORD.json... [FOLDER] prints the table of records that are there already, together,
+and draws their charts into FOLDER. So a long series can be measured in parts, each rate with a size
+that takes long enough there.
 """
 
 import datetime
@@ -50,6 +51,36 @@ def new_record(options):
             "modes": options.modes, "rates": options.rates, "disks": {}, "cells": [], "drops": {}}
 
 
+def merge(records):
+    """One record of several; the same disk and rate in two of them are more rounds of one cell."""
+    merged = {**records[0], "modes": [], "rates": [], "disks": {}, "cells": [], "drops": {}}
+    cells = {}
+    for record in records:
+        for key in ("modes", "rates"):
+            merged[key] += [one for one in record[key] if one not in merged[key]]
+        merged["disks"].update(record["disks"])
+        for disk, rates in record.get("drops", {}).items():
+            modes = merged["drops"].setdefault(disk, {})
+            for mode, windows in rates.items():
+                for window, values in windows.items():
+                    modes.setdefault(mode, {}).setdefault(window, []).extend(values)
+        for cell in record["cells"]:
+            size = cell.get("size_mib", record["size_mib"])
+            known = cells.setdefault((cell["disk"], cell["rate"], size),
+                                     {**cell, "size_mib": size, "runs": {}})
+            known["advice"] = known["advice"] or cell["advice"]
+            for mode, runs in cell["runs"].items():
+                known["runs"].setdefault(mode, []).extend(runs)
+    bits = lambda cell: modes_link.rate_bits(cell["rate"]) or math.inf  # noqa: E731
+    merged["cells"] = sorted(cells.values(), key=bits)
+    merged["rates"].sort(key=lambda rate: modes_link.rate_bits(rate) or math.inf)
+    return merged
+
+
+def ran(cell, mode):
+    return bool(cell["runs"].get(mode))
+
+
 def median_of(cell, mode, field="wall_s"):
     return statistics.median(run[field] for run in cell["runs"][mode])
 
@@ -82,8 +113,23 @@ def advised(cell, mode):
     return None
 
 
+def span(values, unit):
+    low, high = min(values, default=0), max(values, default=0)
+    return f"{low} {unit}" if low == high else f"{low} to {high} {unit}"
+
+
 def rounds_of(record):
-    return "one round" if record["rounds"] == 1 else f"medians of {record['rounds']} rounds"
+    counts = [len(runs) for cell in record["cells"] for runs in cell["runs"].values()]
+    return "one round" if max(counts, default=1) == 1 else f"medians of {span(counts, 'rounds')}"
+
+
+def sizes_of(record):
+    return span([cell.get("size_mib", record["size_mib"]) for cell in record["cells"]], "MiB")
+
+
+def per_gib(cell, mode):
+    """Seconds for a GiB of content: cells of other sizes can be compared."""
+    return median_of(cell, mode) * 1024 / cell["size_mib"]
 
 
 def name_of(mode):
@@ -91,6 +137,8 @@ def name_of(mode):
 
 
 def entry(cell, mode):
+    if not ran(cell, mode):
+        return "-"
     seconds = median_of(cell, mode)
     said = advised(cell, mode)
     return f"{seconds:.2f}" if said is None else f"{seconds:.2f} ({said:.2f})"
@@ -132,12 +180,12 @@ def table(record):
     out = [record["machine"],
            f"Seconds, {rounds_of(record)}"
            + (", in brackets what advise said" if with_advice else "")
-           + f"; {record['size_mib']} MiB of content.", ""]
+           + f"; {sizes_of(record)} of content.", ""]
     for disk in record["disks"]:
         out += [f"**{disk}**", "",
-                "| link | " + " | ".join(map(name_of, modes)) + " | best fixed | auto / best |"
+                "| link | MiB | " + " | ".join(map(name_of, modes)) + " | best fixed | auto / best |"
                 + " auto / zstd-adapt | CPU s at auto: sender, receiver |",
-                "|---|" + "---:|" * len(modes) + "---|---:|---:|---:|"]
+                "|---|---:|" + "---:|" * len(modes) + "---|---:|---:|---:|"]
         for cell in (one for one in record["cells"] if one["disk"] == disk):
             lost, best = lost_by_auto(cell), best_fixed(cell)
             runs = cell["runs"]
@@ -146,7 +194,7 @@ def table(record):
             cpu = ("-" if "auto" not in runs else
                    f"{median_of(cell, 'auto', 'sender_cpu_s'):.2f}, "
                    f"{median_of(cell, 'auto', 'receiver_cpu_s'):.2f}")
-            out.append(f"| {cell['rate']} | " + " | ".join(entry(cell, mode) for mode in modes)
+            out.append(f"| {cell['rate']} | {cell['size_mib']} | " + " | ".join(entry(cell, mode) for mode in modes)
                        + f" | {name_of(best) if best else '-'} | "
                        + ("-" if lost is None else f"{lost:.3f}") + f" | {rival} | {cpu} |")
         rate = crossover(record, disk)
@@ -166,7 +214,8 @@ class Axes:
         self.low = min(logs, default=9.0)
         self.last = max(logs, default=9.0)
         self.high = max(self.last + 0.5, self.low + 1)
-        times = [median_of(cell, mode) for cell in cells for mode in record["modes"]]
+        times = [per_gib(cell, mode) for cell in cells for mode in record["modes"]
+                 if ran(cell, mode)]
         self.bottom = math.log10(min(times)) - 0.08
         self.top = math.log10(max(times)) + 0.08
 
@@ -210,17 +259,21 @@ def label_places(ends):
 
 def lines(record, axes, cells):
     cells = sorted(cells, key=lambda cell: axes.x(modes_link.rate_bits(cell["rate"])))
-    places = label_places([(axes.y(median_of(cells[-1], mode)), mode) for mode in record["modes"]])
+    modes = [mode for mode in record["modes"] if any(ran(cell, mode) for cell in cells)]
+    all_cells = cells
+    last = {mode: [cell for cell in cells if ran(cell, mode)][-1] for mode in modes}
+    places = label_places([(axes.y(per_gib(last[mode], mode)), mode) for mode in modes])
     parts = []
-    for number, mode in enumerate(record["modes"]):
+    for number, mode in enumerate(modes):
+        cells = [cell for cell in all_cells if ran(cell, mode)]
         kind, color = ("line ours", "#0969da") if mode == "auto" else (
             "line", COLORS[number % len(COLORS)])
-        points = [(axes.x(modes_link.rate_bits(cell["rate"])), axes.y(median_of(cell, mode)))
+        points = [(axes.x(modes_link.rate_bits(cell["rate"])), axes.y(per_gib(cell, mode)))
                   for cell in cells]
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
         parts.append(f'<polyline class="{kind}" style="stroke: {color}" points="{path}"/>')
         for (x, y), cell in zip(points, cells):
-            told = f"{name_of(mode)} at {cell['rate']}: {median_of(cell, mode):.2f} s"
+            told = f"{name_of(mode)} at {cell['rate']}: {per_gib(cell, mode):.2f} s a GiB"
             parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="3.5" style="fill: {color}">'
                          f'<title>{escape(told)}</title></circle>')
         parts.append(f'<text x="{points[-1][0] + 10:.1f}" y="{places[mode] + 4.5:.1f}" '
@@ -240,7 +293,7 @@ def chart(record, disk):
                      f'{rate / 1e9:.1f} Gbit/s</text>')
     body = "\n  ".join(parts)
     title = f"Time to move the {disk} disk, over the rate of the link"
-    about = f"{record['size_mib']} MiB of content, {rounds_of(record)}; lower is better"
+    about = f"Seconds for a GiB of content, {sizes_of(record)} moved, {rounds_of(record)}; lower is better"
     return f"""<svg xmlns="http://www.w3.org/2000/svg" width="{WIDTH}" height="{HEIGHT}" \
 viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">
   <style>{STYLE}  </style>
@@ -260,11 +313,13 @@ def write_charts(record, folder):
 
 
 def main():
-    if len(sys.argv) not in (2, 3):
-        sys.exit("usage: modes_report.py RECORD.json [FOLDER]")
-    record = json.loads(pathlib.Path(sys.argv[1]).read_text(encoding="utf-8"))
-    if len(sys.argv) == 3:
-        write_charts(record, pathlib.Path(sys.argv[2]))
+    paths = [path for path in sys.argv[1:] if path.endswith(".json")]
+    folders = [path for path in sys.argv[1:] if not path.endswith(".json")]
+    if not paths or len(folders) > 1:
+        sys.exit("usage: modes_report.py RECORD.json... [FOLDER]")
+    record = merge([json.loads(pathlib.Path(path).read_text(encoding="utf-8")) for path in paths])
+    if folders:
+        write_charts(record, pathlib.Path(folders[0]))
     print(table(record))
 
 

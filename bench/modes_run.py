@@ -52,7 +52,8 @@ def check_mode(name):
 def check_outputs(options):
     """Before hours of work: that their results can be written."""
     for option, path in (("--dir", options.dir), ("--json", options.json and
-                                                  os.path.dirname(options.json) or ".")):
+                                                  os.path.dirname(options.json) or "."),
+                         ("--keep-disks", options.keep_disks or ".")):
         if not os.path.isdir(path) or not os.access(path, os.W_OK):
             sys.exit(f"modes.sh: {option}: {path} is no folder that can be written to")
 
@@ -64,6 +65,7 @@ def parse(arguments):
     parser.add_argument("--modes", default="plain,1,3,6,9,auto,zstd-adapt")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size-mib", type=int, default=512)
+    parser.add_argument("--keep-disks")
     parser.add_argument("--dir", default=os.environ.get("TMPDIR", "/var/tmp"))
     parser.add_argument("--json")
     parser.add_argument("--svg")
@@ -245,6 +247,17 @@ def measure_cell(bench, disk, cell):
                 f"{mode}: {result['wall_s']:.2f} s")
 
 
+def disk_of(kind, options, work):
+    """A disk that is made now, or was before."""
+    if options.keep_disks:
+        kept = pathlib.Path(options.keep_disks, f"{kind}-{options.size_mib}.vhdx")
+        if kept.exists():
+            return kept
+    say(f"making the {kind} disk, {options.size_mib} MiB ...")
+    disk = modes_disks.make(kind, options.size_mib << 20, work)
+    return pathlib.Path(shutil.move(disk, kept)) if options.keep_disks else disk
+
+
 def write_record(record, options):
     """After each cell: what was measured is not lost if the rest is interrupted."""
     if options.json:
@@ -257,18 +270,19 @@ def run(options, work):
         bench = Bench(options, link, work)
         try:
             for kind in options.disks:
-                say(f"making the {kind} disk, {options.size_mib} MiB ...")
-                disk = modes_disks.make(kind, options.size_mib << 20, work)
+                disk = disk_of(kind, options, work)
                 record["disks"][kind] = {"file_bytes": disk.stat().st_size}
                 for rate in options.rates:
-                    cell = {"disk": kind, "rate": rate, "advice": None, "runs": {}}
+                    cell = {"disk": kind, "rate": rate, "size_mib": options.size_mib,
+                            "advice": None, "runs": {}}
                     measure_cell(bench, disk, cell)
                     record["cells"].append(cell)
                     write_record(record, options)
                 if options.drop:
                     record["drops"][kind] = modes_drop.run(bench, disk, say)
                     write_record(record, options)
-                disk.unlink()
+                if not options.keep_disks:
+                    disk.unlink()
         finally:
             bench.children.end()
     return record

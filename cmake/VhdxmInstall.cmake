@@ -13,12 +13,16 @@ set(VHDXM_PUBLIC_HEADERS
   base/memory_file.h
   base/posix_file.h
   base/size_text.h
+  migration/disk_registry.h
   migration/handover_source.h
   migration/handover_target.h
   migration/journal_arbiter.h
+  migration/live_move.h
   migration/ownership_store.h
   migration/resolve.h
+  migration/service_job.h
   transfer/live_disk.h
+  transfer/live_sender.h
   transfer/receiver.h
   transfer/sender.h
   vhdx/bulk_writer.h

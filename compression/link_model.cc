@@ -13,7 +13,7 @@ namespace {
 /// Seconds that each resource is busy for a byte of the disk: the slowest sets the rate. Each is
 /// linear in the costs, so that of a mix is the weighed mean of those of its rows.
 struct BusySeconds {
-  static constexpr std::size_t kCount = 7;
+  static constexpr std::size_t kCount = 8;
   std::array<double, kCount> of{};
   double sender_cpu = 0;
   double receiver_cpu = 0;
@@ -22,12 +22,12 @@ struct BusySeconds {
   double cpu() const { return sender_cpu + receiver_cpu; }
 };
 
-/// In the order of BusySeconds::of; of equally slow ones the first is named. The last is the other
-/// end of the streams.
+/// In the order of BusySeconds::of; of equally slow ones the first is named. The last two are
+/// the other end of the streams, and what of the sender's cores is for compression.
 constexpr std::array<Limit, BusySeconds::kCount> kLimits = {
     Limit::kLink,       Limit::kSenderCpu,       Limit::kReceiverCpu,
     Limit::kSourceDisk, Limit::kDestinationDisk, Limit::kStreams,
-    Limit::kStreams};
+    Limit::kStreams,    Limit::kSenderCpu};
 
 BusySeconds busy_seconds(const LevelCost& cost, const Conditions& given) {
   const auto cpu = [&cost](const HostCost& host, double codec) {
@@ -53,12 +53,41 @@ BusySeconds busy_seconds(const LevelCost& cost, const Conditions& given) {
              source,
              destination,
              (busy.sender_cpu + source) / given.streams,
-             (busy.receiver_cpu + destination) / given.streams};
+             (busy.receiver_cpu + destination) / given.streams,
+             cost.compress_s_per_byte / given.codec_cores};
   return busy;
 }
 
 double weighed(double fast, double strong, double strong_share) {
   return fast + (strong - fast) * strong_share;
+}
+
+LevelCost mean_of(const LevelCost& fast, const LevelCost& strong, double strong_share) {
+  const auto mean = [strong_share](double a, double b) { return weighed(a, b, strong_share); };
+  return {.level = strong_share > 0 ? strong.level : fast.level,
+          .ratio = mean(fast.ratio, strong.ratio),
+          .compress_s_per_byte = mean(fast.compress_s_per_byte, strong.compress_s_per_byte),
+          .decompress_s_per_byte = mean(fast.decompress_s_per_byte, strong.decompress_s_per_byte)};
+}
+
+/// What comes of asking for `cost` where compression may take `codec_cores`: the mix with plain
+/// that takes just these, at the rate that the mix has.
+LevelCost within_codec_cores(const LevelCost& cost, const Conditions& given) {
+  if (!(given.codec_cores < Conditions::kNoLimit)) return cost;
+  Conditions others = given;
+  others.codec_cores = Conditions::kNoLimit;
+  const auto too_much = [&](double share) {
+    const LevelCost mix = mean_of({}, cost, share);
+    return mix.compress_s_per_byte > given.codec_cores * busy_seconds(mix, others).slowest();
+  };
+  if (!too_much(1)) return cost;
+  double low = 0;
+  double high = 1;
+  for (int step = 0; step < 40; ++step) {
+    const double middle = (low + high) / 2;
+    (too_much(middle) ? high : low) = middle;
+  }
+  return mean_of({}, cost, low);
 }
 
 /// A candidate for the best mix.
@@ -217,18 +246,14 @@ LinkModel::LinkModel(std::span<const LevelCost> rows)
 }
 
 LevelCost LinkModel::cost(const Mix& mix) const {
-  const LevelCost& fast = rows_[mix.fast];
-  const LevelCost& strong = rows_[mix.strong];
-  const auto mean = [&mix](double a, double b) { return weighed(a, b, mix.strong_share); };
-  return {.level = mix.strong_share > 0 ? strong.level : fast.level,
-          .ratio = mean(fast.ratio, strong.ratio),
-          .compress_s_per_byte = mean(fast.compress_s_per_byte, strong.compress_s_per_byte),
-          .decompress_s_per_byte = mean(fast.decompress_s_per_byte, strong.decompress_s_per_byte)};
+  return mean_of(rows_[mix.fast], rows_[mix.strong], mix.strong_share);
 }
 
-Prediction LinkModel::predict(const LevelCost& cost, const Conditions& conditions) {
+Prediction LinkModel::predict(const LevelCost& wanted, const Conditions& conditions) {
   VHDXM_CHECK(conditions.sender.cores > 0 && conditions.streams >= 1);
+  VHDXM_CHECK(conditions.codec_cores > 0);
   VHDXM_CHECK(conditions.one_machine || conditions.receiver.cores > 0);
+  const LevelCost cost = within_codec_cores(wanted, conditions);
   const BusySeconds busy = busy_seconds(cost, conditions);
   const double slowest = busy.slowest();
   Prediction result{.seconds = conditions.latency_s + conditions.raw_bytes * slowest,

@@ -47,8 +47,10 @@ struct Conditions {
   double source_bytes_per_s = kNoLimit;       ///< Reading the source.
   double destination_bytes_per_s = kNoLimit;  ///< Writing the destination.
   double streams = 1;                         ///< Data streams, each a thread on both sides. >= 1.
-  double raw_bytes = 0;                       ///< Of the disk, to move.
-  double latency_s = 0;                       ///< What a move takes besides.
+  /// Of the sender's cores, what compression may take (--cpu-share). Greater than 0.
+  double codec_cores = kNoLimit;
+  double raw_bytes = 0;  ///< Of the disk, to move.
+  double latency_s = 0;  ///< What a move takes besides.
 };
 
 /// What bounds the rate.
@@ -93,7 +95,9 @@ class LinkModel {
   /// strong row's, unless it has no share.
   LevelCost cost(const Mix& mix) const;
 
-  static Prediction predict(const LevelCost& cost, const Conditions& conditions);
+  /// Where `codec_cores` does not reach for all extents, as many as it reaches for are sent so and
+  /// the rest plain.
+  static Prediction predict(const LevelCost& wanted, const Conditions& conditions);
   Prediction predict(const Mix& mix, const Conditions& conditions) const {
     return predict(cost(mix), conditions);
   }

@@ -48,6 +48,7 @@ class AdviseCommand final : public Command {
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
                    fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
     options.size("--memory", memory_, "for buffers; 64M unless told");
+    options.number("--cpu-share", cpu_share_, 1, 100, "for send --cpu-share; 100 unless told");
     options.flag("--plaintext-data", plaintext_data_,
                  "for send --plaintext-data; the receiver must say so too");
   }
@@ -100,6 +101,7 @@ class AdviseCommand final : public Command {
             .key = key,
             .streams = streams_.value_or(0),
             .memory_bytes = memory_.value_or(transfer::kDefaultMemoryBytes),
+            .cpu_share_percent = cpu_share_.value_or(100),
             .flatten = flatten_,
             .plaintext_data = plaintext_data_};
   }
@@ -129,6 +131,7 @@ class AdviseCommand final : public Command {
   std::optional<unsigned> cores_;
   std::optional<unsigned> streams_;
   std::optional<std::uint64_t> memory_;
+  std::optional<unsigned> cpu_share_;
   bool flatten_ = false;
   bool plaintext_data_ = false;
 };

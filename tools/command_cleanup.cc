@@ -7,6 +7,8 @@
 #include "base/directory.h"
 #include "base/size_text.h"
 #include "tools/command_list.h"
+#include "tools/control_client.h"
+#include "tools/http_message.h"
 #include "tools/json_output.h"
 #include "tools/printable_text.h"
 #include "transfer/errc.h"
@@ -27,19 +29,25 @@ class CleanupCommand final : public Command {
             "Shows the disks that did not arrive completely in a receiver's folder, or removes "
             "one of them: NAME.vhdx.partial and its journal. Nothing else is touched, and no "
             "disk that is being received now. Without it such a disk waits for the same send to "
-            "be run again, which resumes.",
+            "be run again, which resumes.\n"
+            "Without --into it is about the host service's jobs: it forgets one that is over.",
         .examples = {{"vhdx-migrate cleanup --into /var/lib/disks", "shows what is there"},
                      {"vhdx-migrate cleanup web01.vhdx --into /var/lib/disks",
-                      "removes what came of that disk"}}};
+                      "removes what came of that disk"},
+                     {"vhdx-migrate cleanup web01-5f0c9a31",
+                      "the host service forgets that job, which is over"}}};
   }
 
   void add_options(OptionSet& options) override {
     options.optional_argument("ID", which_,
                               "the job's ID or the disk's name, as shown; all are shown without");
-    options.text("--into", "DIR", into_, "the receiver's folder (needed)");
+    options.text("--into", "DIR", into_,
+                 "the receiver's folder; without it ID is a job of this host's service");
+    add_control_option(options, control_);
   }
 
   CommandResult run(CommandContext& context) override {
+    if (into_.empty() && !which_.empty()) return forget_job(context.console);
     if (into_.empty()) {
       return usage_failure("cleanup: --into is missing",
                            "Say which folder, e.g. --into /var/lib/disks.");
@@ -62,6 +70,17 @@ class CleanupCommand final : public Command {
   }
 
  private:
+  CommandResult forget_job(Console& console) const {
+    const auto job = ControlClient(control_).ask("DELETE", "/v1/jobs/" + percent_encoded(which_));
+    if (job.has_error()) return job.error();
+    if (console.json()) {
+      console.object("job_forgotten", *job);
+    } else {
+      console.print(fmt::format("job {} is forgotten\n", printable(which_)));
+    }
+    return ExitCode::kDone;
+  }
+
   CommandResult remove(Console& console, const Directory& folder, const Partial& partial) const {
     if (const auto removed = transfer::remove_partial(folder, partial); removed.has_error()) {
       CommandFailure failure = failure_of(removed.error());
@@ -114,6 +133,7 @@ class CleanupCommand final : public Command {
 
   std::string which_;
   std::string into_;
+  std::string control_ = kControlSocket;
 };
 
 }  // namespace

@@ -9,6 +9,14 @@
 namespace vhdxm::tools {
 
 std::unique_ptr<Command> make_cleanup_command();
+std::unique_ptr<Command> make_cancel_command();
+std::unique_ptr<Command> make_list_command();
+std::unique_ptr<Command> make_move_command();
+std::unique_ptr<Command> make_pause_command();
+std::unique_ptr<Command> make_resume_command();
+std::unique_ptr<Command> make_status_command();
+std::unique_ptr<Command> make_watch_command();
+std::unique_ptr<Command> make_disk_command();
 std::unique_ptr<Command> make_info_command();
 std::unique_ptr<Command> make_map_command();
 std::unique_ptr<Command> make_advise_command();

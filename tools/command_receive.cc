@@ -7,11 +7,13 @@
 
 #include "base/directory.h"
 #include "tools/command_list.h"
+#include "tools/control_client.h"
 #include "tools/endpoint.h"
 #include "tools/file_owner.h"
 #include "tools/host_names.h"
 #include "tools/json_output.h"
 #include "tools/key_prompt.h"
+#include "tools/mover_client.h"
 #include "tools/printable_text.h"
 #include "tools/receive_display.h"
 #include "transfer/partials.h"
@@ -54,6 +56,7 @@ class ReceiveCommand final : public Command {
                  "let senders that ask for it send data without encryption");
     options.text("--owner", "USER:GROUP", owner_, "whose the disks are");
     options.text("--file-mode", "MODE", file_mode_, "their mode, octal; 0600 unless told");
+    add_control_option(options, control_);
   }
 
   CommandResult run(CommandContext& context) override {
@@ -62,11 +65,11 @@ class ReceiveCommand final : public Command {
     const transfer::PairingKey key = options->key;
 
     ReceiveDisplay display(context.console, context.progress);
-    VHDXM_COMMAND_TRY(
-        const auto receiver,
-        transfer::Receiver::bind(std::move(*options), [&](const transfer::ReceiverEvent& event) {
-          display.post(event);
-        }));
+    const std::uint16_t port = options->port;
+    auto bound = transfer::Receiver::bind(
+        std::move(*options), [&](const transfer::ReceiverEvent& event) { display.post(event); });
+    if (bound.has_error()) return bind_failure(bound.error(), port);
+    const auto receiver = std::move(*bound);
     announce(context.console, *receiver, key);
     announce_partials(context.console);
     const auto failure = [&] {
@@ -81,6 +84,20 @@ class ReceiveCommand final : public Command {
   }
 
  private:
+  /// The port may be taken by this host's service, which does the same.
+  CommandFailure bind_failure(const Error& error, std::uint16_t port) const {
+    CommandFailure failure = failure_of(error);
+    if (error.code != boost::system::errc::address_in_use) return failure;
+    const auto host = ControlClient(control_).ask("GET", "/v1/host");
+    if (host.has_error() || number_of(*host, "port") != port) return failure;
+    failure.message =
+        fmt::format("receive: port {} is that of this host's service, vhdx-migrated", port);
+    failure.advice = fmt::format(
+        "It takes what `vhdx-migrate send` sends, into {}; or choose another port with --listen.",
+        text_of(*host, "folder"));
+    return failure;
+  }
+
   /// What jobs that ended early have left; nothing that cannot be looked at keeps disks from
   /// coming.
   std::vector<transfer::Partial> partials() const {
@@ -212,6 +229,7 @@ class ReceiveCommand final : public Command {
   std::string key_file_;
   std::string owner_;
   std::string file_mode_ = "0600";
+  std::string control_ = kControlSocket;
   std::optional<std::uint64_t> memory_;
   bool once_ = false;
   bool plaintext_data_ = false;

@@ -6,6 +6,7 @@
 #include "base/size_text.h"
 #include "tools/command_list.h"
 #include "tools/json_output.h"
+#include "tools/nbd_uri.h"
 #include "tools/nbdkit_process.h"
 #include "tools/printable_text.h"
 #include "tools/socket_path.h"
@@ -13,19 +14,6 @@
 
 namespace vhdxm::tools {
 namespace {
-
-/// As nbdkit, libnbd and QEMU take it.
-std::string uri_of(const std::string& socket) {
-  std::string escaped;
-  for (const char one : socket) {
-    const bool plain = (one >= '0' && one <= '9') || (one >= 'a' && one <= 'z') ||
-                       (one >= 'A' && one <= 'Z') ||
-                       std::string_view("/._-~").find(one) != std::string_view::npos;
-    escaped +=
-        plain ? std::string(1, one) : fmt::format("%{:02X}", static_cast<unsigned char>(one));
-  }
-  return fmt::format("nbd+unix:///?socket={}", escaped);
-}
 
 class ServeCommand final : public Command {
  public:
@@ -133,7 +121,7 @@ class ServeCommand final : public Command {
   }
 
   void announce(Console& console, const NbdkitProcess& server, std::uint64_t size) const {
-    const std::string uri = uri_of(socket_);
+    const std::string uri = nbd_uri(socket_);
     if (console.json()) {
       boost::json::object fields;
       fields["disk"] = json_text(disk_);

@@ -76,11 +76,11 @@ std::string option_name(const CLI::Option& option) {
 
 }  // namespace
 
-std::string command_help(const CommandText& text, const CLI::App& app) {
+std::string command_help(const CommandText& text, const CLI::App& app, const std::string& program) {
   std::vector<Row> arguments;
   std::vector<Row> required;
   std::vector<Row> options;
-  std::string usage = fmt::format("Usage: vhdx-migrate {}", text.name);
+  std::string usage = fmt::format("Usage: {}{}", program, text.name);
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) {
       arguments.push_back({option->get_name(true), option->get_description()});

@@ -10,8 +10,9 @@
 
 namespace vhdxm::tools {
 
-/// Of one command, whose options stand in `app`.
-std::string command_help(const CommandText& text, const CLI::App& app);
+/// Of one command, whose options stand in `app`. `program`: what is typed in front of its name.
+std::string command_help(const CommandText& text, const CLI::App& app,
+                         const std::string& program = "vhdx-migrate ");
 
 /// Of the whole tool.
 std::string general_help(const std::vector<std::unique_ptr<Command>>& commands);

@@ -8,6 +8,7 @@
 // Interface: nbdkit-plugin(3), version 2.
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -24,9 +25,11 @@
 #include <span>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "tools/client_sockets.h"
+#include "tools/disk_mover.h"
 #include "transfer/live_disk.h"
 #include "vhdx/errc.h"
 
@@ -48,6 +51,11 @@ struct Config {
   /// One end of a socket pair, or -1. Told 'R' when clients can connect, 'C' when the disk was
   /// closed well. When its peer says 'Q', or goes away, the server ends.
   int control_fd = -1;
+  /// What a mover of the host's service has instead: the socket that the service finds it by, and
+  /// the disk's name there. It goes on when the service ends.
+  std::string control_socket;
+  std::string name;
+  int ready_fd = -1;  ///< Told 'R', and closed, when clients and the service can connect.
 };
 
 /// nbdkit has one plugin a process, and hands its functions nothing of its own.
@@ -55,10 +63,13 @@ struct Plugin {
   Config config;
   std::shared_ptr<transfer::SharedGate> gate;
   std::unique_ptr<LiveDisk> disk;
+  std::unique_ptr<DiskMover> mover;  ///< Null where there is no service.
   std::thread control;
   std::mutex mutex;
-  std::condition_variable ended;
-  bool is_ended = false;  ///< Protected by mutex: no client is left.
+  std::condition_variable changed;
+  // Protected by mutex:
+  bool end_asked = false;  ///< By the service.
+  bool is_ended = false;   ///< No client is left.
 };
 Plugin& plugin() {
   static Plugin one;
@@ -134,28 +145,42 @@ void tell(char what) {
   if (fd >= 0 && ::write(fd, &what, 1) != 1) nbdkit_debug("nobody reads control-fd");
 }
 
-/// Ends the server when the peer of control_fd wants it: nbdkit takes no new clients from here on,
-/// and those that it has, or takes at this moment, are sent away.
+/// nbdkit takes no new clients from here on, and those that it has, or takes at this moment, are
+/// sent away. `lock`: of the plugin's mutex.
+void end_server(std::unique_lock<std::mutex>& lock) {
+  Plugin& self = plugin();
+  if (!self.is_ended) nbdkit_shutdown();
+  while (!self.is_ended) {
+    end_client_connections(self.config.control_socket);
+    self.changed.wait_for(lock, std::chrono::milliseconds(20));
+  }
+}
+
+/// Ends the server when the peer of control_fd wants it, or has gone.
 void obey() {
   Plugin& self = plugin();
   char said = 0;
   while (::read(self.config.control_fd, &said, 1) < 0 && errno == EINTR) {
   }
   std::unique_lock lock(self.mutex);
-  if (!self.is_ended) nbdkit_shutdown();
-  while (!self.is_ended) {
-    end_client_connections();
-    self.ended.wait_for(lock, std::chrono::milliseconds(20));
-  }
+  end_server(lock);
 }
 
-/// Starts obey(). Signals are nbdkit's, so its own threads get them.
-Result<void> start_obeying() {
+/// The same for the service, whose going away means nothing.
+void obey_service() {
+  Plugin& self = plugin();
+  std::unique_lock lock(self.mutex);
+  self.changed.wait(lock, [&] { return self.end_asked || self.is_ended; });
+  end_server(lock);
+}
+
+/// Starts `body`, which obeys somebody. Signals are nbdkit's, so its own threads get them.
+Result<void> start_obeying(void (*body)()) {
   sigset_t all;
   sigset_t before;
   ::sigfillset(&all);
   ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  plugin().control = std::thread(obey);
+  plugin().control = std::thread(body);
   ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
   return {};
 }
@@ -166,10 +191,34 @@ void stop_obeying() {
   {
     const std::lock_guard lock(self.mutex);
     self.is_ended = true;
-    self.ended.notify_all();
+    self.changed.notify_all();
   }
-  ::shutdown(self.config.control_fd, SHUT_RD);  // it may still wait there
+  if (self.config.control_fd >= 0)
+    ::shutdown(self.config.control_fd, SHUT_RD);  // it may wait there
   self.control.join();
+}
+
+Result<void> start_mover() {
+  Plugin& self = plugin();
+  // nbdkit in the foreground asks to be ended with its parent (1.32 does so unasked). This is the
+  // thread that asked.
+  if (::prctl(PR_SET_PDEATHSIG, 0) != 0) return errno_error("outlive the service");
+  VHDXM_TRY_VOID(start_obeying(obey_service));
+  VHDXM_TRY(self.mover, DiskMover::start(self.config.control_socket,
+                                         {.name = self.config.name,
+                                          .path = self.config.disk,
+                                          .read_only = self.config.read_only,
+                                          .virtual_bytes = disk().size_bytes()},
+                                         [] {
+                                           const std::lock_guard lock(plugin().mutex);
+                                           plugin().end_asked = true;
+                                           plugin().changed.notify_all();
+                                         }));
+  if (const int fd = std::exchange(self.config.ready_fd, -1); fd >= 0) {
+    [[maybe_unused]] const ssize_t told = ::write(fd, "R", 1);
+    ::close(fd);
+  }
+  return {};
 }
 
 // --- configuration and life --------------------------------------------------------------------
@@ -183,9 +232,11 @@ int parse_switch(const char* value, bool& out) {
 
 int on_config(const char* key, const char* value) {
   Config& config = plugin().config;
-  if (std::strcmp(key, "disk") == 0) {
-    return guarded([&]() -> Result<void> {
-      config.disk = value;
+  for (const auto& [name, text] : {std::pair("disk", &config.disk), std::pair("name", &config.name),
+                                   std::pair("control-socket", &config.control_socket)}) {
+    if (std::strcmp(key, name) != 0) continue;
+    return guarded([text = text, value]() -> Result<void> {
+      *text = value;
       return {};
     });
   }
@@ -194,7 +245,13 @@ int on_config(const char* key, const char* value) {
   if (std::strcmp(key, "control-fd") == 0) {
     return nbdkit_parse_int("control-fd", value, &config.control_fd);
   }
-  nbdkit_error("there is no parameter '%s'; there are disk, readonly, tracking, control-fd", key);
+  if (std::strcmp(key, "ready-fd") == 0) {
+    return nbdkit_parse_int("ready-fd", value, &config.ready_fd);
+  }
+  nbdkit_error(
+      "there is no parameter '%s'; there are disk, readonly, tracking, control-fd, "
+      "control-socket, name, ready-fd",
+      key);
   return -1;
 }
 
@@ -216,8 +273,9 @@ int on_get_ready() {
 }
 
 int on_after_fork() {
+  if (!plugin().config.control_socket.empty()) return guarded(start_mover);
   if (plugin().config.control_fd < 0) return 0;
-  if (guarded(start_obeying) != 0) return -1;
+  if (guarded([] { return start_obeying(obey); }) != 0) return -1;
   tell('R');
   return 0;
 }
@@ -226,7 +284,10 @@ int on_after_fork() {
 void on_cleanup() {
   stop_obeying();
   if (plugin().disk == nullptr) return;
-  if (guarded([] { return disk().close(); }) == 0) tell('C');
+  const bool closed = guarded([] { return disk().close(); }) == 0;
+  if (closed) tell('C');
+  if (plugin().mover != nullptr) plugin().mover->closed(closed);
+  plugin().mover.reset();
 }
 
 void on_unload() {
@@ -236,7 +297,16 @@ void on_unload() {
 // --- what the disk is --------------------------------------------------------------------------
 
 void* on_open(int /*readonly*/) {
+  DiskMover* const mover = plugin().mover.get();
+  if (mover != nullptr && !mover->client_opens()) {
+    nbdkit_error("%s is being closed", plugin().config.disk.c_str());
+    return nullptr;
+  }
   return NBDKIT_HANDLE_NOT_NEEDED;
+}
+
+void on_close(void* /*handle*/) {
+  if (plugin().mover != nullptr) plugin().mover->client_closes();
 }
 
 std::int64_t on_get_size(void* /*handle*/) {
@@ -342,12 +412,16 @@ nbdkit_plugin described() {
       "readonly=<BOOL>     the file is not touched; others may read it too\n"
       "tracking=<BOOL>     keep a map of what is written, as during a live move\n"
       "control-fd=<FD>     a socket: R when clients can connect, C when the disk was closed; Q "
-      "ends";
+      "ends\n"
+      "control-socket=<PATH>  of vhdx-migrated: where it finds this server\n"
+      "name=<NAME>         of vhdx-migrated: the disk's name there\n"
+      "ready-fd=<FD>       of vhdx-migrated: R when clients can connect";
   me.get_ready = on_get_ready;
   me.after_fork = on_after_fork;
   me.cleanup = on_cleanup;
   me.unload = on_unload;
   me.open = on_open;
+  me.close = on_close;
   me.get_size = on_get_size;
   me.block_size = on_block_size;
   me.can_write = on_can_write;

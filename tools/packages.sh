@@ -6,7 +6,7 @@
 PACKAGES_BUILD=(
   g++ cmake ninja-build pkg-config
   libboost1.81-dev libssl-dev libisal-dev libxxhash-dev libzstd-dev libfmt-dev libcli11-dev
-  nbdkit-plugin-dev
+  libtomlplusplus-dev nbdkit-plugin-dev
 )
 # To make the demonstration's disk.
 PACKAGES_DEMO=(e2fsprogs)
@@ -14,7 +14,7 @@ PACKAGES_DEMO=(e2fsprogs)
 PACKAGES_TEST=(
   libgtest-dev libgmock-dev libbenchmark-dev python3
   clang libclang-rt-14-dev
-  qemu-utils libvhdi-utils nbdkit libnbd-bin python3-libnbd fio e2fsprogs openssl
+  qemu-utils libvhdi-utils nbdkit libnbd-bin python3-libnbd fio e2fsprogs openssl curl
   iproute2 bzip2 gzip xz-utils zstd
 )
 # To compare with other ways of moving a disk.

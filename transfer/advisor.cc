@@ -30,8 +30,11 @@ constexpr double kLinkBound = 0.25;
 constexpr double kRawCost = 0.25e-9;
 constexpr double kWireCost = 0.45e-9;
 constexpr double kWriteCost = 0.15e-9;
-// Offer, plan, file, sync and name, beside what flows.
-constexpr double kLatencySeconds = 0.05;
+// What a move takes beside what flows: to start, to offer, plan and make the file, to sync and name
+// it; and how often it takes a connection's time, for connections and questions that wait for an
+// answer (docs/compression.md#advise-the-choice-before-it-runs).
+constexpr double kLatencySeconds = 0.07;
+constexpr double kLatencyConnections = 3;
 constexpr double kEqual = 0.02;
 
 // Costs of a raw and of a wire byte, from two flows with different shares of both.
@@ -147,6 +150,7 @@ void Advisor::Impl::assume(Advice& advice) const {
   all.receiver = {
       .cores = there, .s_per_raw_byte = kRawCost + kWriteCost, .s_per_wire_byte = kWireCost};
   all.streams = static_cast<double>(shares_of(options.move).streams);
+  all.latency_s = kLatencySeconds;
   if (options.link_bytes_per_second > 0) {
     all.link_bytes_per_s = options.link_bytes_per_second;
     advice.link_measured = true;
@@ -173,6 +177,7 @@ void Advisor::Impl::apply(const LinkMeasure& link, Advice& advice,
                   .s_per_wire_byte = there.wire};
   all.one_machine = link.receiver.host_id == host_id();
   all.streams = link.streams;
+  all.latency_s = kLatencySeconds + kLatencyConnections * link.connect_s;
   if (link.receiver.write_bytes_per_second > 0) {
     all.destination_bytes_per_s = static_cast<double>(link.receiver.write_bytes_per_second);
   }
@@ -189,7 +194,7 @@ void Advisor::Impl::predict(Advice& advice, const std::vector<LevelCost>& costs,
                             double data_share) const {
   Conditions& all = advice.conditions;
   all.raw_bytes = static_cast<double>(advice.payload_bytes) * data_share;
-  all.latency_s = kLatencySeconds;
+  if (options.move.cpu_share_percent < 100) all.codec_cores = processors_of(options.move);
   // What zeros take of the source's rate.
   if (data_share > 0) all.source_bytes_per_s *= data_share;
   const compression::LinkModel model(costs);

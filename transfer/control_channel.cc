@@ -5,6 +5,7 @@
 #include <utility>
 
 namespace vhdxm::transfer {
+
 ControlChannel::ControlChannel(std::unique_ptr<SecureSocket> socket, const Timeouts& timeouts)
     : socket_(std::move(socket)),
       timeouts_(timeouts),
@@ -22,11 +23,29 @@ void ControlChannel::start_writer() {
                  });
 }
 
-std::size_t ControlChannel::send(const Message& message) {
-  if (closing_) return 0;
+void ControlChannel::send(const Message& message) {
+  if (closing_) return;
   outgoing_.push_back(encode(message));
   wake_.cancel();
-  return outgoing_.back().size();
+}
+
+asio::awaitable<void> ControlChannel::write_message(std::span<const std::byte> message) {
+  const std::size_t bytes = message.size();
+  while (!message.empty()) {
+    const auto piece = message.first(pacer_ ? pacer_->piece_bytes(message.size()) : bytes);
+    // The rest of the message under way, and the last word, do not wait.
+    while (pacer_ && !closing_) {
+      const auto wait =
+          pacer_->ask(bytes, socket_->wire_bytes(piece.size()), std::chrono::steady_clock::now());
+      if (wait <= StreamPacer::Duration::zero()) break;
+      wake_.expires_after(wait);
+      (void)co_await wake_.async_wait(kAsTuple);
+    }
+    const std::array<asio::const_buffer, 1> buffers = {asio::buffer(piece.data(), piece.size())};
+    co_await socket_->write(buffers);
+    sent_bytes_ += piece.size();
+    message = message.subspan(piece.size());
+  }
 }
 
 asio::awaitable<void> ControlChannel::write_loop() {
@@ -34,13 +53,16 @@ asio::awaitable<void> ControlChannel::write_loop() {
     while (!outgoing_.empty()) {
       const std::vector<std::byte> bytes = std::move(outgoing_.front());
       outgoing_.pop_front();
-      const std::array<asio::const_buffer, 1> buffers = {asio::buffer(bytes)};
-      co_await socket_->write(buffers);
+      writing_ = true;
+      co_await write_message(bytes);
+      writing_ = false;
     }
     if (closing_) break;
     wake_.expires_after(timeouts_.heartbeat);
     auto [ec] = co_await wake_.async_wait(kAsTuple);
-    if (!ec && outgoing_.empty() && !closing_) outgoing_.push_back(encode(Heartbeat{}));
+    if (ec || !outgoing_.empty() || closing_) continue;
+    co_await write_message(encode(Heartbeat{}));
+    sent_bytes_ -= encode(Heartbeat{}).size();
   }
 }
 
@@ -64,6 +86,8 @@ asio::awaitable<Message> ControlChannel::receive() {
 
 asio::awaitable<void> ControlChannel::finish() {
   closing_ = true;
+  // The job is over: of what is queued only the last word matters, and it need not wait for a plan.
+  while (outgoing_.size() > 1) outgoing_.pop_front();
   socket_->set_deadline(timeouts_.goodbye);
   wake_.cancel();
   while (!written_) {

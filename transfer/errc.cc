@@ -49,6 +49,8 @@ class TransferCategory final : public boost::system::error_category {
         return "the destination could not write";
       case Errc::kVerifyMismatch:
         return "reading both disks again found a difference";
+      case Errc::kNotConverging:
+        return "disks in use are written faster than they can be sent";
       case Errc::kSourceInUse:
         return "a program has the disk open for writing";
     }
@@ -79,6 +81,7 @@ FailureClass class_of(Errc errc) {
     case Errc::kTooLarge:
     case Errc::kSourceChanged:
     case Errc::kSourceInUse:
+    case Errc::kNotConverging:
     case Errc::kPeerFailed:
     case Errc::kDestinationIo:
       return FailureClass::kFailed;

@@ -29,8 +29,9 @@ enum class Errc {
   kDestinationIo = 17,   ///< The destination could not write.
   kVerifyMismatch = 18,  ///< Reading both disks again found a difference.
   kSourceInUse = 19,     ///< A program has the source open for writing.
+  kNotConverging = 20,   ///< Disks in use are written faster than they can be sent.
 };
-inline constexpr Errc kErrcLast = Errc::kSourceInUse;
+inline constexpr Errc kErrcLast = Errc::kNotConverging;
 
 error_code make_error_code(Errc errc);
 

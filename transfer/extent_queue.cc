@@ -51,11 +51,10 @@ ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
       hash_seed_(hash_seed),
       on_disk_sent_(std::move(on_disk_sent)),
       on_hashes_used_(std::move(on_hashes_used)),
-      credit_(std::min(credit_bytes, kCreditCeiling)),
-      ledger_(hash_seed) {}
+      credit_(std::min(credit_bytes, kCreditCeiling)) {}
 
-void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view,
-                             std::vector<HeldRange> held) {
+void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view, SharedRanges held,
+                             std::uint32_t pass) {
   std::unique_lock lock(mutex_);
   VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty() && held_ready_.empty());
   held_ = std::move(held);
@@ -67,14 +66,82 @@ void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view,
     held_left_ += (range.length + kCellBytes - 1) / kCellBytes;
   }
   active_ = true;
+  pass_ = pass;
   disk_ = disk;
   view_ = &view;
   mapped_to_ = 0;
-  ledger_ = Ledger(hash_seed_);
+  ledgers_.insert_or_assign(disk, Ledger(hash_seed_));
   finish_if_sent(lock);  // a disk of no bytes is sent already
 }
 
+void ExtentQueue::begin_pass(std::uint32_t pass, std::vector<LiveSource> disks,
+                             std::function<void()> on_sent) {
+  {
+    const std::lock_guard lock(mutex_);
+    VHDXM_CHECK(!active_ && in_flight_ == 0 && ready_.empty() && held_ready_.empty());
+    VHDXM_CHECK(!disks.empty());
+    active_ = true;
+    pass_ = pass;
+    live_ = std::move(disks);
+    live_at_ = 0;
+    taken_to_ = 0;
+    pass_bytes_ = 0;
+    disk_ = 0;
+    view_ = live_[0].view;
+    on_pass_sent_ = std::move(on_sent);
+  }
+  // Whoever pulls finds out whether there is anything to be sent.
+  changed_.notify_all();
+}
+
+Ledger ExtentQueue::ledger(std::uint32_t disk) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = ledgers_.find(disk);
+  return found == ledgers_.end() ? Ledger(hash_seed_) : found->second;
+}
+
+std::uint64_t ExtentQueue::pass_bytes() const {
+  const std::lock_guard lock(mutex_);
+  return pass_bytes_;
+}
+
+// A batch is of one disk, and is read as soon as it is pulled: what is taken here was clean for a
+// short while only. Pages of one extent are taken together, so that small writes share a batch.
+Result<void> ExtentQueue::refill_pass_locked() {
+  std::uint64_t bytes = 0;
+  while (live_at_ < live_.size() && ready_.empty()) {
+    const LiveSource& from = live_[live_at_];
+    disk_ = static_cast<std::uint32_t>(live_at_);
+    view_ = from.view;
+    while (bytes + kDirtyPageBytes <= extent_bytes_ && ready_.size() < kBatchItems) {
+      const auto range = from.dirty->take(taken_to_, extent_bytes_ - bytes);
+      if (!range) break;
+      const std::uint64_t end = range->offset + range->length;
+      taken_to_ = end;
+      bytes += range->length;
+      std::vector<vhdx::Extent> extents;
+      for (std::uint64_t at = range->offset; at < end;) {
+        extents.clear();
+        auto mapped = view_->map(at, end - at, extents, kMapExtents);
+        if (mapped.has_error()) {
+          from.dirty->mark(at, end - at);
+          return std::move(mapped).error();
+        }
+        at = *mapped;
+        for (const vhdx::Extent& extent : extents) ready_.push_back(work_of(extent));
+      }
+    }
+    if (!ready_.empty()) break;
+    ++live_at_;
+    taken_to_ = 0;
+  }
+  pass_bytes_ += bytes;
+  most_.queued_items = std::max<std::uint64_t>(most_.queued_items, ready_.size());
+  return {};
+}
+
 Result<void> ExtentQueue::refill_locked() {
+  if (!live_.empty()) return ready_.empty() ? refill_pass_locked() : Result<void>{};
   const std::uint64_t size = view_->geometry().virtual_size_bytes;
   while (ready_.empty() && mapped_to_ < size) {
     std::uint64_t end = size;
@@ -150,12 +217,14 @@ WorkItem ExtentQueue::first_piece(WorkItem item) const {
   return item;
 }
 
-void ExtentQueue::drop_front(std::deque<WorkItem>& from, std::uint64_t length) {
+void ExtentQueue::drop_front_locked(std::deque<WorkItem>& from, std::uint64_t length) {
   WorkItem& front = from.front();
   front.virtual_offset += length;
   front.file_offset += length;
   front.length -= length;
-  if (front.length == 0) from.pop_front();
+  if (front.length > 0) return;
+  from.pop_front();
+  if (&from == &ready_ && came_back_ > 0) --came_back_;
 }
 
 void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
@@ -167,16 +236,23 @@ void ExtentQueue::take_from_locked(std::deque<WorkItem>& from, Batch& out) {
     credit_used_ += payload;
     out.payload_bytes += payload;
     out.items.push_back(item);
-    drop_front(from, item.length);
+    drop_front_locked(from, item.length);
   }
 }
 
 bool ExtentQueue::take_locked(Batch& out) {
   if (in_flight_ + handed_out_ >= kInFlightMax) return false;
+  // What is to be sent again is a gap as well, and comes first: gaps are what a receiver must keep
+  // account of.
+  const bool again_only = in_flight_ + handed_out_ + came_back_ >= kInFlightMax;
+  if (again_only) held_turn_ = false;
   out.disk = disk_;
+  out.pass = pass_;
   out.sector_bytes = view_->geometry().logical_sector_bytes;
   take_from_locked(held_turn_ ? held_ready_ : ready_, out);
-  if (out.items.empty()) take_from_locked(held_turn_ ? ready_ : held_ready_, out);
+  if (out.items.empty() && !again_only) {
+    take_from_locked(held_turn_ ? ready_ : held_ready_, out);
+  }
   held_turn_ = !held_turn_;
   out.credit_used = out.payload_bytes;
   most_.credit_bytes = std::max(most_.credit_bytes, credit_used_);
@@ -194,6 +270,10 @@ Result<ExtentQueue::Pull> ExtentQueue::pull(Batch& out, std::chrono::millisecond
       VHDXM_TRY_VOID(refill_locked());
       VHDXM_TRY_VOID(refill_held_locked());
       if (take_locked(out)) return Pull::kBatch;
+      // A pass may turn out to be over when nothing is left to be acknowledged.
+      if (pass_is_sent_locked()) finish_if_sent(lock);
+      if (!lock.owns_lock()) lock.lock();
+      if (stopped_) return Pull::kStopped;
     }
     if (changed_.wait_until(lock, until) == std::cv_status::timeout) return Pull::kIdle;
   }
@@ -228,9 +308,11 @@ Result<void> ExtentQueue::acknowledge_locked(std::uint32_t stream, std::uint64_t
                  .expected = state.acknowledged + state.in_flight.size()};
   }
   for (; state.acknowledged < frames; ++state.acknowledged) {
-    ledger_.add(state.in_flight.front().header);
+    const FrameHeader& frame = state.in_flight.front().header;
+    ledgers_.try_emplace(frame.disk, Ledger(hash_seed_)).first->second.add(frame);
     state.in_flight.pop_front();
     --in_flight_;
+    ++acknowledged_;
   }
   return {};
 }
@@ -258,7 +340,12 @@ Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::ui
     again.read_bytes += sent.read_bytes;
     if (sent.header.kind == FrameKind::kZero) again.zero_bytes += sent.read_bytes;
     if (sent.header.kind == FrameKind::kSame) again.same_bytes += sent.read_bytes;
-    ready_.push_front(sent.again);
+    if (live_.empty()) {
+      ready_.push_front(sent.again);
+      ++came_back_;
+    } else {
+      live_[sent.header.disk].dirty->mark(sent.header.virtual_offset, sent.header.raw_length);
+    }
     state.in_flight.pop_back();
   }
   finish_if_sent(lock);
@@ -271,7 +358,14 @@ void ExtentQueue::give_back(Batch batch) {
     const std::lock_guard lock(mutex_);
     return_credit_locked(batch.credit_used);
     handed_out_ -= batch.items.size();
-    ready_.insert(ready_.begin(), batch.items.begin(), batch.items.end());
+    if (live_.empty()) {
+      ready_.insert(ready_.begin(), batch.items.begin(), batch.items.end());
+      came_back_ += batch.items.size();
+    } else {
+      for (const WorkItem& item : batch.items) {
+        live_[batch.disk].dirty->mark(item.virtual_offset, item.length);
+      }
+    }
   }
   changed_.notify_all();
 }
@@ -279,13 +373,27 @@ void ExtentQueue::give_back(Batch batch) {
 void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   changed_.notify_all();
   if (!active_ || in_flight_ > 0 || handed_out_ > 0 || !ready_.empty()) return;
+  if (!live_.empty()) {
+    if (!pass_is_sent_locked()) return;
+    active_ = false;
+    live_.clear();
+    const auto on_sent = std::exchange(on_pass_sent_, {});
+    lock.unlock();
+    on_sent();
+    return;
+  }
   if (held_left_ > 0 || !held_ready_.empty()) return;
   if (mapped_to_ < view_->geometry().virtual_size_bytes) return;
   active_ = false;
   const std::uint32_t disk = disk_;
-  const Ledger ledger = ledger_;
+  const Ledger ledger = ledgers_.at(disk);
   lock.unlock();
   on_disk_sent_(disk, ledger);
+}
+
+bool ExtentQueue::pass_is_sent_locked() const {
+  return active_ && !live_.empty() && live_at_ == live_.size() && ready_.empty() &&
+         in_flight_ == 0 && handed_out_ == 0;
 }
 
 // A receiver may grant more than it took.
@@ -307,6 +415,16 @@ ExtentQueue::StreamState ExtentQueue::stream_state(std::uint32_t stream) const {
   const auto found = streams_.find(stream);
   if (found == streams_.end()) return {};
   return {.acknowledged = found->second.acknowledged, .in_flight = found->second.in_flight.size()};
+}
+
+std::uint64_t ExtentQueue::acknowledged() const {
+  const std::lock_guard lock(mutex_);
+  return acknowledged_;
+}
+
+bool ExtentQueue::waits_for_receiver() const {
+  const std::lock_guard lock(mutex_);
+  return handed_out_ == 0;
 }
 
 ExtentQueue::HighWater ExtentQueue::high_water() const {

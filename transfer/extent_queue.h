@@ -7,6 +7,10 @@
 // What the receiver may hold already (docs/protocol.md, "Reconcile") is left out at first. Its
 // cells come when their hashes have come, as work of kind kSame; streams take such work and other
 // in turns, so that neither the network nor the disk waits for the other.
+//
+// Of disks in use come passes after that: ranges that were written since, taken from the disks'
+// dirty maps just before they are read. What a broken stream did not get across is dirty again, and
+// comes with the next pass: so what is sent again is always newer, never older, than what is there.
 #pragma once
 
 #include <chrono>
@@ -21,8 +25,10 @@
 #include <vector>
 
 #include "base/result.h"
+#include "transfer/dirty_map.h"
 #include "transfer/errc.h"
 #include "transfer/frame.h"
+#include "transfer/held_ranges.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
 #include "vhdx/disk_view.h"
@@ -63,6 +69,7 @@ class ExtentQueue {
     std::vector<WorkItem> items;
     std::uint64_t payload_bytes = 0;
     std::uint32_t disk = 0;
+    std::uint32_t pass = 0;
     std::uint32_t sector_bytes = 0;  ///< Of the disk.
     std::uint64_t credit_used = 0;
   };
@@ -70,6 +77,12 @@ class ExtentQueue {
     kBatch,
     kIdle,     ///< Nothing within the time given: no work or no credit. Ask again.
     kStopped,  ///< The job is over.
+  };
+
+  /// A disk in use, of which passes are made. Both live longer than the queue.
+  struct LiveSource {
+    vhdx::DiskView* view = nullptr;
+    DirtyMap* dirty = nullptr;
   };
 
   /// `on_disk_sent`: called, from the thread that acknowledges, when all of a disk is written.
@@ -82,8 +95,19 @@ class ExtentQueue {
 
   /// Makes `view` the disk that streams pull from. `held`: whole cells, in order, apart from each
   /// other, inside the disk; add_hashes() brings each of them.
+  /// `pass`: of its frames; 0 unless it is in use, and 1 then.
   /// Requires: the disk before it is sent.
-  void begin_disk(std::uint32_t disk, vhdx::DiskView& view, std::vector<HeldRange> held = {});
+  void begin_disk(std::uint32_t disk, vhdx::DiskView& view, SharedRanges held = {},
+                  std::uint32_t pass = 0);
+  /// Begins a pass over all disks, by their numbers: streams pull what is dirty, each disk once
+  /// from its beginning to its end. `on_sent`: called, from any thread, when all that was pulled is
+  /// written; the thread must not call the queue from it.
+  /// Requires: what was begun before is sent.
+  void begin_pass(std::uint32_t pass, std::vector<LiveSource> disks, std::function<void()> on_sent);
+  /// What was acknowledged of the disk, in all passes.
+  Ledger ledger(std::uint32_t disk) const;
+  /// Bytes that the running pass, or the last one, took out of the dirty maps.
+  std::uint64_t pass_bytes() const;
   /// What the receiver says of the next held cells, which stand side by side.
   /// Requires: in the order of the disk, none left out, none outside the ranges.
   void add_hashes(std::uint64_t first_cell, std::vector<Hash128> hashes);
@@ -123,6 +147,11 @@ class ExtentQueue {
     std::uint64_t in_flight = 0;     ///< Frames.
   };
   StreamState stream_state(std::uint32_t stream) const;
+  /// Frames that were acknowledged, of all streams together.
+  std::uint64_t acknowledged() const;
+  /// Whether nothing is being read or packed: what was handed out is under way, and the next step
+  /// is the receiver's.
+  bool waits_for_receiver() const;
   /// The most that was ever under way: payload that took credit, frames that await acknowledgement.
   struct HighWater {
     std::uint64_t credit_bytes = 0;
@@ -141,12 +170,14 @@ class ExtentQueue {
   };
 
   Result<void> refill_locked();
+  Result<void> refill_pass_locked();
+  bool pass_is_sent_locked() const;
   Result<void> refill_held_locked();
   void note_hashes_used_locked(std::uint32_t cells);
   bool take_locked(Batch& out);
   void take_from_locked(std::deque<WorkItem>& from, Batch& out);
   WorkItem first_piece(WorkItem item) const;
-  static void drop_front(std::deque<WorkItem>& from, std::uint64_t length);
+  void drop_front_locked(std::deque<WorkItem>& from, std::uint64_t length);
   void return_credit_locked(std::uint64_t bytes);
   Result<void> acknowledge_locked(std::uint32_t stream, std::uint64_t frames);
   void finish_if_sent(std::unique_lock<std::mutex>& lock);
@@ -163,12 +194,19 @@ class ExtentQueue {
   std::uint64_t credit_used_ = 0;  ///< Bytes that were taken and did not come back.
   HighWater most_;
   bool stopped_ = false;
-  bool active_ = false;  ///< A disk is being sent.
-  std::uint32_t disk_ = 0;
+  bool active_ = false;     ///< A disk, or a pass, is being sent.
+  std::uint32_t pass_ = 0;  ///< Of the frames.
+  std::uint32_t disk_ = 0;  ///< That ready_ is of.
+  std::function<void()> on_pass_sent_;
+  std::vector<LiveSource> live_;  ///< Of the pass; empty otherwise.
+  std::size_t live_at_ = 0;       ///< The disk that is taken from.
+  std::uint64_t taken_to_ = 0;    ///< Up to where it was. Bytes.
+  std::uint64_t pass_bytes_ = 0;
   vhdx::DiskView* view_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
   std::deque<WorkItem> ready_;   ///< At most what one look at the map brings, and what came back.
-  std::vector<HeldRange> held_;
+  std::uint64_t came_back_ = 0;  ///< Items at the front of ready_ that are to be sent again.
+  SharedRanges held_;
   std::size_t held_passed_ = 0;  ///< Ranges of held_ that mapped_to_ has passed.
   /// Hashes that came and were not used: of cells from `offset` on.
   struct Hashes {
@@ -181,9 +219,10 @@ class ExtentQueue {
   std::uint32_t hashes_used_ = 0;  ///< Not told yet.
   bool held_turn_ = true;          ///< Which queue is to be taken from next.
   std::map<std::uint32_t, Stream> streams_;
-  std::uint64_t in_flight_ = 0;   ///< Frames on all streams.
-  std::uint64_t handed_out_ = 0;  ///< Items pulled whose frames are not noted yet.
-  Ledger ledger_;
+  std::uint64_t in_flight_ = 0;              ///< Frames on all streams.
+  std::uint64_t acknowledged_ = 0;           ///< Frames of all streams.
+  std::uint64_t handed_out_ = 0;             ///< Items pulled whose frames are not noted yet.
+  std::map<std::uint32_t, Ledger> ledgers_;  ///< Of each disk.
 };
 
 }  // namespace vhdxm::transfer

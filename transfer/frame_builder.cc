@@ -12,7 +12,11 @@ namespace {
 class Builder {
  public:
   Builder(BuiltFrames& out, const ExtentQueue::Batch& batch, std::uint64_t hash_seed)
-      : out_(out), disk_(batch.disk), sector_bytes_(batch.sector_bytes), hash_seed_(hash_seed) {}
+      : out_(out),
+        disk_(batch.disk),
+        pass_(batch.pass),
+        sector_bytes_(batch.sector_bytes),
+        hash_seed_(hash_seed) {}
 
   void add_range(const WorkItem& item) {
     add({.header = header(item.kind, item.virtual_offset, item.length), .again = item});
@@ -24,7 +28,8 @@ class Builder {
 
  private:
   FrameHeader header(FrameKind kind, std::uint64_t offset, std::uint64_t length) const {
-    return {.kind = kind, .disk = disk_, .virtual_offset = offset, .raw_length = length};
+    return {
+        .kind = kind, .disk = disk_, .pass = pass_, .virtual_offset = offset, .raw_length = length};
   }
   void add(const ExtentQueue::Sent& sent, std::span<const std::byte> payload = {}) {
     out_.frames.push_back(sent);
@@ -39,6 +44,7 @@ class Builder {
 
   BuiltFrames& out_;
   const std::uint32_t disk_;
+  const std::uint32_t pass_;
   const std::uint32_t sector_bytes_;
   const std::uint64_t hash_seed_;
 };

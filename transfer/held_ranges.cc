@@ -7,21 +7,26 @@ namespace vhdxm::transfer {
 bool HeldRangeList::add(const HeldRange& range) {
   // The sum below cannot wrap: offset <= size and length <= size - offset.
   if (range.length == 0 || range.offset > size_bytes_ ||
-      range.length > size_bytes_ - range.offset || ranges_.size() >= kHeldRangesMax) {
+      range.length > size_bytes_ - range.offset || growing_.size() >= kHeldRangesMax) {
     return false;
   }
   const bool whole_cells = range.offset % kCellBytes == 0 &&
                            (range.end() % kCellBytes == 0 || range.end() == size_bytes_);
   // Ranges that touch are one: so a cell's neighbours are known without looking further.
-  if (!whole_cells || (!ranges_.empty() && range.offset <= ranges_.back().end())) return false;
-  ranges_.push_back(range);
+  if (!whole_cells || (!growing_.empty() && range.offset <= growing_.back().end())) return false;
+  growing_.push_back(range);
   return true;
 }
 
+const SharedRanges& HeldRangeList::share() {
+  if (!growing_.empty()) done_ = SharedRanges(std::exchange(growing_, {}));
+  return done_;
+}
+
 HeldRange HeldRangeList::next() const {
-  if (at_ == ranges_.size()) return {};
-  const std::uint64_t begin = std::max(taken_to_, ranges_[at_].offset);
-  return {.offset = begin, .length = ranges_[at_].end() - begin};
+  if (at_ == done_.size()) return {};
+  const std::uint64_t begin = std::max(taken_to_, done_[at_].offset);
+  return {.offset = begin, .length = done_[at_].end() - begin};
 }
 
 bool HeldRangeList::take_cells(std::uint64_t first_cell, std::uint64_t count) {

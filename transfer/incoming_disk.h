@@ -1,5 +1,9 @@
 // A disk that is arriving: applies frames from any stream, and accounts for every byte.
 //
+// Of a disk in use the partial is a whole VHDX from the beginning, so that anything can be written
+// to it at any time and in any order of blocks: first everything, once, then passes over what was
+// written at the source meanwhile.
+//
 // It goes on with what an earlier job left of it, and takes cells of a seed, where the sender finds
 // that they are what it would send (docs/protocol.md, "Reconcile").
 #pragma once
@@ -22,6 +26,7 @@
 #include "transfer/messages.h"
 #include "transfer/seed_disk.h"
 #include "vhdx/bulk_writer.h"
+#include "vhdx/disk_writer.h"
 
 namespace vhdxm::transfer {
 
@@ -40,21 +45,25 @@ class IncomingDisk final : public FrameSink {
   };
 
   /// Makes the partial file and its journal, both locked and durable, or goes on with what an
-  /// earlier job left if that is of this disk and plan; anything else of that name is replaced.
+  /// earlier job left if that is of this disk and plan. What is of this disk, but had other blocks,
+  /// is put aside, and cells of it are taken as of a seed; anything else of that name is replaced.
   /// `offer`: as the sender described it, its locator already fit for this folder.
+  /// `held_ranges_max`: at most kHeldRangesMax; bounds memory. Of more, the longest are held.
   /// Errors: Errc::kBusy if another job is receiving that name; ENOSPC; the file's; SeedDisk's.
   static Result<std::unique_ptr<IncomingDisk>> start(const Directory& folder,
                                                      const OfferDisk& offer, vhdx::BlockPlan plan,
-                                                     std::uint64_t hash_seed, const JobId& job_id);
+                                                     std::uint64_t hash_seed, const JobId& job_id,
+                                                     std::size_t held_ranges_max = kHeldRangesMax,
+                                                     JobKind kind = JobKind::kCopy);
   ~IncomingDisk() override;
   IncomingDisk(const IncomingDisk&) = delete;
   IncomingDisk& operator=(const IncomingDisk&) = delete;
 
   // What it began with.
   PartialState partial() const { return partial_; }
-  /// Bytes of the disk in the ranges that the partial holds.
+  /// Bytes of the disk in the ranges that the partial, or the one put aside, holds.
   std::uint64_t resumed_bytes() const { return resumed_bytes_; }
-  const std::vector<HeldRange>& held() const { return held_.ranges(); }
+  const SharedRanges& held() { return held_.share(); }
 
   struct HashedCells {
     std::uint64_t first_cell = 0;
@@ -73,9 +82,19 @@ class IncomingDisk final : public FrameSink {
 
   /// Makes all that was applied before the call durable.
   Result<void> sync();
-  /// Holds the sender's account against this one, then completes the file, durably.
+  /// Holds the sender's account against this one, then completes the file, durably. Of a disk in
+  /// use that is the end of pass 1, and the frames of pass 2 may come.
   /// Errors: Errc::kLedgerMismatch.
   Result<Hash128> seal(const EndDisk& end);
+  /// Kind kLive, after seal(): holds the sender's account of all passes against this one, and makes
+  /// what came durable. Then the frames of the next pass may come. Errors: Errc::kLedgerMismatch.
+  Result<void> end_pass(const PassLedger& theirs);
+  PassLedger pass_ledger();
+  /// Kind kLive: whether not a byte may be removed, whatever happens: this host may own it.
+  void keep_always(bool keep) { keep_ = keep; }
+  /// Kind kLive: leaves a file with an empty log, durably, and with its owner and mode. Its name is
+  /// for whoever wrote down that this host owns it. Afterwards this object is of no more use.
+  Result<void> close_for_owner(const Ownership& ownership);
   /// Gives the sealed file its name. Errors: EEXIST.
   Result<void> commit(const Ownership& ownership);
   /// Nothing of it is to be left: what it holds cannot be relied on.
@@ -95,19 +114,35 @@ class IncomingDisk final : public FrameSink {
   std::uint64_t written_bytes() const { return payload_bytes() + copied_.load(); }
 
  private:
-  IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64_t hash_seed);
-  Result<void> open_partial(vhdx::BlockPlan plan, const JobId& job_id);
+  IncomingDisk(const Directory& folder, OfferDisk offer, std::uint64_t hash_seed, JobKind kind);
+  Result<void> open_partial(const vhdx::BlockPlan& plan, const JobId& job_id);
   Result<bool> resume_partial(const vhdx::BlockPlan& plan);
-  Result<void> start_anew(vhdx::BlockPlan plan, const JobJournal& journal);
-  Result<void> find_held();
-  bool in_partial(std::uint64_t offset) const;
+  Result<void> open_live(const vhdx::BlockPlan& plan, const JobId& job_id);
+  Result<bool> resume_live(const JobJournal& mine);
+  /// Puts aside what may be of use, as the former file; what it is of.
+  Result<std::optional<BegunFile>> put_aside(const std::optional<JobJournal>& journal);
+  std::uint64_t bytes_held_by(const Directory& folder, const std::string& name,
+                              const BegunFile& begun) const;
+  std::unique_ptr<SeedDisk> open_former(const BegunFile& begun) const;
+  Result<void> start_anew(const vhdx::BlockPlan& plan, const JobJournal& journal);
+  Result<std::vector<HeldRange>> held_live() const;
+  Result<std::vector<HeldRange>> held_by_plan(std::size_t ranges_max);
+  Result<void> find_held(std::size_t ranges_max);
+  /// Where a cell that is held was found.
+  enum class Place : std::uint8_t { kPartial, kFormer, kSeed };
+  Result<Place> place_of(std::uint64_t offset, std::uint64_t length);
+  Result<Hash128> hash_cell(Place place, std::uint64_t offset, std::span<std::byte> bytes);
   Result<Hash128> hash_of_partial(std::uint64_t offset, std::span<std::byte> bytes);
   std::uint64_t cell_length(std::uint64_t offset) const;
 
-  Result<void> take_offered_locked(const FrameHeader& frame);
+  Result<void> take_offered_locked(const FrameHeader& frame, Place& place);
   Result<void> apply_unchecked(const FrameHeader& frame, std::span<const std::byte> payload,
-                               std::span<std::byte> scratch);
-  Result<void> apply_same(const FrameHeader& frame, std::span<std::byte> scratch);
+                               std::span<std::byte> scratch, Place place);
+  Result<void> check_pass(const FrameHeader& frame) const;
+  Result<void> apply_live(const FrameHeader& frame, std::span<const std::byte> payload);
+  Result<void> clear_live(const FrameHeader& frame);
+  Result<void> set_ownership(const Ownership& ownership);
+  Result<void> apply_same(const FrameHeader& frame, std::span<std::byte> scratch, Place place);
   void remove_all();
 
   const Directory& folder_;
@@ -117,11 +152,18 @@ class IncomingDisk final : public FrameSink {
   std::unique_ptr<Directory> state_;
   std::unique_ptr<JournalFile> journal_;  ///< Held as long as the disk is this job's.
   std::shared_ptr<PosixFile> file_;
-  std::unique_ptr<vhdx::BulkWriter> writer_;
+  const JobKind kind_;
+  std::unique_ptr<vhdx::BulkWriter> writer_;  ///< kCopy.
+  std::unique_ptr<vhdx::DiskWriter> live_;    ///< kLive.
+  std::optional<vhdx::BlockPlan> live_plan_;  ///< kLive: of pass 1.
+  /// Whose frames may come; 0 of kCopy.
+  std::atomic<std::uint32_t> pass_;
+  std::atomic<bool> keep_{false};
+  std::unique_ptr<SeedDisk> former_;  ///< What an earlier job left of the disk as it was then.
   std::unique_ptr<SeedDisk> seed_;
+  bool gone_on_with_ = false;  ///< The partial is an earlier job's.
   PartialState partial_ = PartialState::kNone;
   std::uint64_t resumed_bytes_ = 0;
-  std::vector<HeldRange> partial_ranges_;  ///< Of held_, those that the partial holds.
   HeldRangeList held_;
   BufferPool hash_pool_{kCellBytes, 1};
   bool committed_ = false;
@@ -138,7 +180,11 @@ class IncomingDisk final : public FrameSink {
   bool discard_ = false;
   /// Hashes that were handed out and are not settled, by the offset of their cell. Bounded by
   /// kCellHashesMax and the frames that may be under way.
-  std::map<std::uint64_t, Hash128> offered_;
+  struct Offered {
+    Hash128 hash;
+    Place place = Place::kPartial;
+  };
+  std::map<std::uint64_t, Offered> offered_;
 };
 
 }  // namespace vhdxm::transfer

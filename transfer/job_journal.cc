@@ -12,9 +12,9 @@ namespace vhdxm::transfer {
 namespace {
 
 constexpr std::array<std::uint8_t, 8> kMagic = {'V', 'H', 'D', 'X', 'M', 'J', 'N', 'L'};
-constexpr std::uint16_t kJournalVersion = 1;
-// An offer with a parent locator at its limits, and room.
-constexpr std::uint64_t kJournalBytesMax = 1024 * 1024;
+constexpr std::uint16_t kJournalVersion = 2;
+// Two files: an offer with a parent locator at its limits, and the plan of the largest disk.
+constexpr std::uint64_t kJournalBytesMax = 2 * (1024 * 1024 + 16 * 1024 * 1024);
 
 struct RawJournal {
   std::array<std::uint8_t, 8> magic;
@@ -22,9 +22,8 @@ struct RawJournal {
   Le16 protocol;  ///< Of the message behind it.
   Le32 body_bytes;
   JobId job_id;
-  Le64 plan_low;
-  Le64 plan_high;
-  Le32 reserved;
+  Le32 kind;
+  std::array<std::uint8_t, 16> reserved;
   Le32 checksum;  ///< CRC-32C of all of this, with zero here, and of the body.
 };
 static_assert(sizeof(RawJournal) == 56 && alignof(RawJournal) == 1);
@@ -47,6 +46,35 @@ std::uint32_t checksum_of(RawJournal raw, std::span<const std::byte> body) {
   return crc32c(joined(raw, body));
 }
 
+void append_file(std::vector<std::byte>& body, const BegunFile& file) {
+  OfferDisk offer = file.offer;
+  offer.description.opaque_items.clear();
+  offer.seed_name.clear();
+  const std::vector<std::byte> message = encode(offer);
+  body.insert(body.end(), message.begin(), message.end());
+  body.insert(body.end(), file.plan.begin(), file.plan.end());
+}
+
+// Takes the first file off `body`. How long its plan is follows from its geometry.
+Result<BegunFile> take_file(std::span<const std::byte>& body) {
+  MessageReader reader(kBodyBytesMax);
+  reader.feed(body.first(std::min<std::size_t>(body.size(), kMessageHeaderBytes + kBodyBytesMax)));
+  VHDXM_TRY(std::optional<Message> message, reader.next());
+  auto* offer = message ? std::get_if<OfferDisk>(&*message) : nullptr;
+  if (offer == nullptr || !offer->seed_name.empty() || !Directory::is_plain_name(offer->name)) {
+    return broken(Errc::kProtocol, "journal: not a disk");
+  }
+  VHDXM_TRY_VOID(offer->description.geometry.validate());
+  body = body.subspan(encode(*offer).size());
+  const std::uint64_t plan_bytes = (offer->description.geometry.block_count() + 3) / 4;
+  if (plan_bytes > body.size()) {
+    return broken(Errc::kProtocol, "journal: length of a block plan", body.size(), plan_bytes);
+  }
+  const auto plan = body.first(static_cast<std::size_t>(plan_bytes));
+  body = body.subspan(plan.size());
+  return BegunFile{.offer = std::move(*offer), .plan = {plan.begin(), plan.end()}};
+}
+
 Result<std::unique_ptr<PosixFile>> open_or_create(const Directory& state, const std::string& name) {
   auto file = state.open_file(name, {.access = PosixFile::Access::kReadWrite});
   if (file.has_value() || file.error().code != boost::system::errc::no_such_file_or_directory) {
@@ -55,28 +83,40 @@ Result<std::unique_ptr<PosixFile>> open_or_create(const Directory& state, const 
   return state.create_file(name, false);
 }
 
+// Not the DataWriteGuid: a disk that was written to since differs in it, and in some cells.
+bool is_same_disk(const OfferDisk& one, const OfferDisk& other) {
+  return one.name == other.name && one.description.geometry == other.description.geometry &&
+         one.description.virtual_disk_id == other.description.virtual_disk_id;
+}
+
 }  // namespace
 
-bool JobJournal::fits(const OfferDisk& now, const Hash128& plan_digest_now) const {
-  // Not the DataWriteGuid: a disk that was written to since differs in it, and in some cells.
-  return offer.name == now.name && offer.description.geometry == now.description.geometry &&
-         offer.description.virtual_disk_id == now.description.virtual_disk_id &&
-         plan_digest == plan_digest_now;
+bool JobJournal::fits(const OfferDisk& now, std::span<const std::byte> plan_now) const {
+  return kind == JobKind::kCopy && is_same_disk(partial.offer, now) &&
+         std::equal(partial.plan.begin(), partial.plan.end(), plan_now.begin(), plan_now.end());
+}
+
+bool JobJournal::fits_live(const OfferDisk& now) const {
+  return kind == JobKind::kLive && is_same_disk(partial.offer, now);
+}
+
+bool may_be_former(const BegunFile& file, const OfferDisk& now) {
+  const vhdx::Description& then = file.offer.description;
+  return file.offer.name == now.name && then.virtual_disk_id == now.description.virtual_disk_id &&
+         then.geometry.logical_sector_bytes == now.description.geometry.logical_sector_bytes;
 }
 
 std::vector<std::byte> encode_journal(const JobJournal& journal) {
-  OfferDisk offer = journal.offer;
-  offer.description.opaque_items.clear();
-  offer.seed_name.clear();
-  const std::vector<std::byte> body = encode(offer);
+  std::vector<std::byte> body;
+  append_file(body, journal.partial);
+  if (journal.former) append_file(body, *journal.former);
   RawJournal raw{};
   raw.magic = kMagic;
   raw.version = kJournalVersion;
   raw.protocol = kProtocolVersion;
   raw.body_bytes = static_cast<std::uint32_t>(body.size());
   raw.job_id = journal.job_id;
-  raw.plan_low = journal.plan_digest.low;
-  raw.plan_high = journal.plan_digest.high;
+  raw.kind = static_cast<std::uint32_t>(journal.kind);
   raw.checksum = checksum_of(raw, body);
   return joined(raw, body);
 }
@@ -91,26 +131,30 @@ Result<JobJournal> decode_journal(std::span<const std::byte> bytes) {
     return broken(Errc::kVersion, "journal: of another version of vhdx-migrate", raw.protocol,
                   kProtocolVersion);
   }
-  const auto body = bytes.subspan(sizeof(RawJournal));
+  auto body = bytes.subspan(sizeof(RawJournal));
   if (raw.body_bytes != body.size()) {
     return broken(Errc::kProtocol, "journal: length of the body", body.size(), raw.body_bytes);
   }
   if (const std::uint32_t checksum = checksum_of(raw, body); raw.checksum != checksum) {
     return broken(Errc::kChecksum, "journal: CRC", raw.checksum, checksum);
   }
-  if (raw.reserved != 0) return broken(Errc::kProtocol, "journal: reserved bytes", raw.reserved, 0);
-  MessageReader reader(kBodyBytesMax);
-  reader.feed(body);
-  VHDXM_TRY(std::optional<Message> message, reader.next());
-  auto* offer = message ? std::get_if<OfferDisk>(&*message) : nullptr;
-  if (offer == nullptr || !reader.take_rest().empty() || !offer->seed_name.empty() ||
-      !Directory::is_plain_name(offer->name)) {
-    return broken(Errc::kProtocol, "journal: not one disk");
+  if (raw.kind > static_cast<std::uint32_t>(JobKind::kLive)) {
+    return broken(Errc::kProtocol, "journal: kind of job", raw.kind);
   }
-  VHDXM_TRY_VOID(offer->description.geometry.validate());
-  return JobJournal{.job_id = raw.job_id,
-                    .offer = std::move(*offer),
-                    .plan_digest = {.low = raw.plan_low, .high = raw.plan_high}};
+  const bool zero = std::all_of(raw.reserved.begin(), raw.reserved.end(),
+                                [](std::uint8_t byte) { return byte == 0; });
+  if (!zero) return broken(Errc::kProtocol, "journal: reserved bytes");
+  JobJournal journal{.job_id = raw.job_id,
+                     .partial = {},
+                     .former = {},
+                     .kind = static_cast<JobKind>(static_cast<std::uint32_t>(raw.kind))};
+  VHDXM_TRY(journal.partial, take_file(body));
+  if (!body.empty()) {
+    if (journal.kind == JobKind::kLive) return broken(Errc::kProtocol, "journal: a former file");
+    VHDXM_TRY(journal.former, take_file(body));
+  }
+  if (!body.empty()) return broken(Errc::kProtocol, "journal: bytes behind its files");
+  return journal;
 }
 
 JournalFile::JournalFile(const Directory& state, std::string name, std::unique_ptr<PosixFile> file)

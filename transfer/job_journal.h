@@ -14,7 +14,6 @@
 #include <vector>
 
 #include "base/directory.h"
-#include "base/hash128.h"
 #include "base/result.h"
 #include "transfer/messages.h"
 
@@ -23,16 +22,35 @@ namespace vhdxm::transfer {
 /// The folder in a receiver's folder that the program keeps its own state in.
 inline constexpr const char* kStateFolderName = ".vhdx-migrate";
 
-struct JobJournal {
-  JobId job_id{};  ///< Of the job that made the partial.
+/// A file that a job began: how it is to be read.
+struct BegunFile {
   /// As it was offered, without opaque items.
   OfferDisk offer;
-  Hash128 plan_digest;  ///< XXH3-128, without seed, of the encoded block plan.
-
-  /// Whether the partial that this describes can be gone on with for the disk that is offered now:
-  /// name, identity, geometry and plan are the same. Content may have changed.
-  bool fits(const OfferDisk& now, const Hash128& plan_digest_now) const;
+  std::vector<std::byte> plan;  ///< The block plan, encoded.
 };
+
+struct JobJournal {
+  JobId job_id{};  ///< Of the job that made the partial.
+  BegunFile partial;
+  /// What an earlier job began of this disk when it had other blocks; cells of it are taken. Its
+  /// file lies beside the journal. Of kCopy only.
+  std::optional<BegunFile> former;
+  /// kLive: the partial is a whole VHDX, which grows and shrinks as the disk does, whatever plan it
+  /// began with; kCopy: it is laid out as the plan says, and is none before it is complete.
+  JobKind kind = JobKind::kCopy;
+
+  /// Whether the partial that this describes can be gone on with for the disk that is offered now,
+  /// by a job of kind kCopy: name, identity, geometry and plan are the same. Content may have
+  /// changed.
+  bool fits(const OfferDisk& now, std::span<const std::byte> plan_now) const;
+  /// The same for a job of kind kLive: the plan may be another.
+  bool fits_live(const OfferDisk& now) const;
+};
+
+/// Whether cells of a file that an earlier job began may be found in the disk that is offered now:
+/// name, identity and sectors are the same; blocks may have come and gone, and the disk may have
+/// grown.
+bool may_be_former(const BegunFile& file, const OfferDisk& now);
 
 std::vector<std::byte> encode_journal(const JobJournal& journal);
 /// Errors: Errc::kProtocol, naming what is wrong; kVersion for that of another version of this
@@ -43,6 +61,8 @@ Result<JobJournal> decode_journal(std::span<const std::byte> bytes);
 class JournalFile {
  public:
   static std::string file_name(const std::string& disk) { return disk + ".journal"; }
+  /// Of JobJournal::former, in the same folder.
+  static std::string former_name(const std::string& disk) { return disk + ".former"; }
 
   /// Takes the journal of `disk`, an empty one if there is none.
   /// Errors: Errc::kBusy if a living job, or cleanup, holds it; the file's.

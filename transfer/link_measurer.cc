@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "transfer/send_setup.h"
 #include "transfer/software.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -21,6 +22,7 @@ using namespace std::chrono_literals;
 constexpr auto kWarmUp = 250ms;
 constexpr auto kFlow = 600ms;
 constexpr auto kPoll = 10ms;
+constexpr auto kLookEvery = 100ms;
 
 double since(std::uint64_t now, std::uint64_t then) {
   return static_cast<double>(now - std::min(now, then));
@@ -57,6 +59,7 @@ boost::system::result<LinkMeasure, Failure> LinkMeasurer::run() {
     } catch (const TransferError& problem) {
       fail(problem);
     }
+    look_due_.cancel();
     if (queue_) queue_->stop();
     for (const auto& stream : streams_) stream->abort();
     streams_.clear();
@@ -85,16 +88,20 @@ asio::awaitable<void> LinkMeasurer::pause(std::chrono::milliseconds time) {
 }
 
 asio::awaitable<void> LinkMeasurer::converse() {
+  const auto before = std::chrono::steady_clock::now();
   ControlConnection connection = co_await connect_control(context_, options_, preamble_);
+  result_.connect_s = seconds(std::chrono::steady_clock::now() - before);
   control_ = std::move(connection.channel);
   host_address_ = std::move(connection.address);
   control_->start_writer();
+  asio::co_spawn(context_, watch(), [](const std::exception_ptr&) {});
   co_await begin();
   asio::co_spawn(context_, listen(), [](const std::exception_ptr&) {});
   co_await measure();
   if (failure_) co_return;
   queue_->stop();
   control_->send(EndJob{});
+  awaited_ = "JobDone";
   while (!done_ && !failure_) co_await pause(kPoll);
   co_await control_->finish();
 }
@@ -125,10 +132,13 @@ asio::awaitable<void> LinkMeasurer::begin() {
   control_->allow_long_messages();
   result_.peer = endpoint_text(options_.host, options_.port) + ", " + welcome.software;
   control_->send(Measure{});
+  awaited_ = "MeasureReady";
   result_.receiver = co_await expect<MeasureReady>("MeasureReady");
   result_.streams = std::min<unsigned>(static_cast<unsigned>(shares_.streams), welcome.streams_max);
   control_->send(StreamRequest{.count = static_cast<std::uint16_t>(result_.streams)});
+  awaited_ = "StreamTokens";
   const auto tokens = co_await expect<StreamTokens>("StreamTokens");
+  awaited_ = "Load";
 
   pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, result_.streams);
   compressors_ = std::make_unique<CompressorPool>(welcome.extent_bytes_max, shares_.level_max,
@@ -167,6 +177,22 @@ void LinkMeasurer::open_streams(const Welcome& welcome, const StreamTokens& toke
       .on_fatal = lost});
   for (const StreamGrant& grant : tokens.grants) {
     streams_.push_back(std::make_unique<SendStream>(*streams_job_, grant));
+  }
+}
+
+// A receiver may be alive and never answer.
+asio::awaitable<void> LinkMeasurer::watch() {
+  StallWatch answers(options_.timeouts.stall);
+  while (!done_ && !failure_) {
+    look_due_.expires_after(kLookEvery);
+    (void)co_await look_due_.async_wait(asio::as_tuple(asio::use_awaitable));
+    const bool ending = queue_ != nullptr && queue_->stopped();
+    const std::uint64_t movement = ending ? 0 : loads_;
+    auto stalled = answers.look({.what = awaited_}, movement, std::chrono::steady_clock::now());
+    if (!stalled || done_ || failure_) continue;
+    const Error error = std::move(*stalled).about(control_->socket().peer());
+    fail(TransferError(error, classify(error), stalled_text(error)));
+    control_->stop_receiving();
   }
 }
 

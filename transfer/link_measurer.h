@@ -43,7 +43,8 @@ struct LinkMeasure {
   FlowMeasure packed;  ///< At level 1.
   MeasureReady receiver;
   unsigned streams = 0;
-  std::string peer;  ///< Address, port and software.
+  double connect_s = 0;  ///< Until control was connected and authenticated.
+  std::string peer;      ///< Address, port and software.
 };
 
 /// Thread safety: run() once, cancel() from any other thread.
@@ -68,6 +69,7 @@ class LinkMeasurer {
   asio::awaitable<Snapshot> snapshot();
   asio::awaitable<FlowMeasure> flow(const ModeMix& mix);
   asio::awaitable<void> listen();
+  asio::awaitable<void> watch();
   asio::awaitable<void> pause(std::chrono::milliseconds time);
   template <class Reply>
   asio::awaitable<Reply> expect(const char* what);
@@ -84,6 +86,7 @@ class LinkMeasurer {
   asio::io_context context_{1};
   std::shared_ptr<ControlChannel> control_;
   asio::steady_timer tick_{context_};
+  asio::steady_timer look_due_{context_};
   std::string host_address_;
   JobCounters counters_;
   ModeControl mode_;
@@ -95,7 +98,8 @@ class LinkMeasurer {
   std::vector<std::unique_ptr<SendStream>> streams_;
   std::optional<Load> load_;
   unsigned loads_ = 0;  ///< That came.
-  bool done_ = false;   ///< JobDone came, or it failed.
+  const char* awaited_ = "Welcome";
+  bool done_ = false;  ///< JobDone came, or it failed.
 };
 
 }  // namespace vhdxm::transfer

@@ -47,8 +47,8 @@ LiveDisk::LiveDisk(std::unique_ptr<vhdx::Image> disk)
 
 LiveDisk::~LiveDisk() = default;
 
-const vhdx::Geometry& LiveDisk::geometry() const {
-  return writer_ ? writer_->geometry() : image_->geometry();
+const vhdx::Description& LiveDisk::description() const {
+  return writer_ ? writer_->description() : image_->layers().front()->description();
 }
 
 const std::string& LiveDisk::name() const {
@@ -89,7 +89,7 @@ Result<void> LiveDisk::change(std::uint64_t offset, std::uint64_t length, Durabi
                               Change apply) {
   VHDXM_TRY_VOID(check_change(offset, length));
   {
-    auto pass = gate_->enter();
+    auto pass = gate_->enter(length);
     if (pass.has_error()) return std::move(pass).error().about(name());
     if (pass->marks()) dirty_.reserve(offset, length);
     auto changed = apply();

@@ -53,7 +53,8 @@ class LiveDisk {
   LiveDisk(const LiveDisk&) = delete;
   LiveDisk& operator=(const LiveDisk&) = delete;
 
-  const vhdx::Geometry& geometry() const;
+  const vhdx::Description& description() const;
+  const vhdx::Geometry& geometry() const { return description().geometry; }
   std::uint64_t size_bytes() const { return geometry().virtual_size_bytes; }
   const std::string& name() const;
   bool read_only() const { return writer_ == nullptr; }

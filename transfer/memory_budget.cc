@@ -3,9 +3,13 @@
 #include <algorithm>
 
 #include "transfer/compressor_pool.h"
+#include "transfer/coverage.h"
 
 namespace vhdxm::transfer {
 namespace {
+
+static_assert(kCoverageRunsMax * kCoverageRunBytes + 256 * 1024 + 128 * 1024 <=
+              kReceiverJobOverheadBytes);
 
 constexpr std::uint64_t kCreditAtTheEndsBytes = 32 * 1024 * 1024;
 constexpr std::uint64_t kCreditPerMemory = 2;
@@ -37,6 +41,15 @@ std::uint64_t ReceiverBudget::streams(std::uint64_t bytes_of_job) const {
   std::uint64_t fit = 1;
   while (job_bytes(fit + 1) <= bytes_of_job && fit < kMostStreams) ++fit;
   return fit;
+}
+
+std::uint64_t ReceiverBudget::held_ranges(std::uint64_t bytes_of_job, std::uint64_t streams) const {
+  const std::uint64_t further = less(bytes_of_job, job_bytes(streams)) / 2 / kHeldRangeBytes;
+  return std::min<std::uint64_t>(kHeldRangesMin + further, kHeldRangesMax);
+}
+
+std::uint64_t ReceiverBudget::job_bytes(std::uint64_t streams, std::uint64_t ranges) const {
+  return job_bytes(streams) + less(ranges, kHeldRangesMin) * kHeldRangeBytes;
 }
 
 SenderBudget::Shares SenderBudget::shares() const {

@@ -16,13 +16,20 @@ namespace vhdxm::transfer {
 inline constexpr std::uint64_t kStreamOverheadBytes = 480 * 1024;
 
 /// What a sender needs beside its streams. Bytes: 1.7 MiB for 16384 frames under way without an
-/// acknowledgement (transfer/extent_queue.cc), 1 MiB to compare or verify with, 1 MiB for the
-/// longest message, two buffers of 64 KiB on control.
-inline constexpr std::uint64_t kSenderOverheadBytes = 4 * 1024 * 1024;
+/// acknowledgement (transfer/extent_queue.cc), 4 MiB for what a receiver may say that it holds and
+/// 256 KiB for its hashes, or, when these are not needed any more, 1 MiB to verify with; 1 MiB for
+/// the longest message, two buffers of 64 KiB on control.
+inline constexpr std::uint64_t kSenderOverheadBytes = 7 * 1024 * 1024 + 128 * 1024;
 
-/// What a job of a receiver needs beside its streams. Bytes: 1 MiB for the longest message, two
-/// buffers of 64 KiB on control, the account of what arrived.
+/// What a job of a receiver needs beside its streams. Bytes: before a disk 1 MiB for the longest
+/// message, while it arrives 1.1 MiB for the account of it (transfer/coverage.h), 256 KiB for
+/// 4096 ranges that are held, two buffers of 64 KiB on control.
 inline constexpr std::uint64_t kReceiverJobOverheadBytes = 1536 * 1024;
+
+/// Ranges that any job of a receiver may hold, and what each further one costs. Bytes: 16 where it
+/// stands, 8 for the account, 32 while it is said, and as much while they are looked for.
+inline constexpr std::uint64_t kHeldRangesMin = 4096;
+inline constexpr std::uint64_t kHeldRangeBytes = 128;
 
 /// Extents of a job of a receiver that are unpacked and not written yet, at a time: what a few
 /// processors unpack, and no more however many streams there are.
@@ -66,6 +73,11 @@ struct ReceiverBudget {
   std::uint64_t job_bytes(std::uint64_t streams) const;
   /// Streams of a job that may hold so much; at least one.
   std::uint64_t streams(std::uint64_t bytes_of_job) const;
+  /// Ranges of a job with `streams` streams that may hold so much: half of what the streams leave
+  /// goes to them, the other half to jobs that come later. kHeldRangesMin to kHeldRangesMax.
+  std::uint64_t held_ranges(std::uint64_t bytes_of_job, std::uint64_t streams) const;
+  /// What a job with `streams` streams and so many ranges needs.
+  std::uint64_t job_bytes(std::uint64_t streams, std::uint64_t ranges) const;
   /// Jobs at a time: all that are wanted, if each can have one stream; at least one.
   unsigned jobs() const;
   /// What the next job may take when `running` others hold `taken`: half of what is left, so that a

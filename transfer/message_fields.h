@@ -102,6 +102,8 @@ void fields(Archive& archive, typename Archive::template Ref<OfferItem> m) {
 template <class Archive>
 void fields(Archive& archive, typename Archive::template Ref<OfferEnd> m) {
   archive.integer(VHDXM_FIELD("OfferEnd.disk_count"), m.disk_count);
+  archive.enumeration(VHDXM_FIELD("OfferEnd.kind"), m.kind, JobKind::kLive);
+  archive.bytes(VHDXM_FIELD("OfferEnd.handover"), m.handover, kHandoverBytesMax);
 }
 
 template <class Archive>
@@ -111,6 +113,7 @@ void fields(Archive& archive, typename Archive::template Ref<OfferReply> m) {
                  archive.enumeration(VHDXM_FIELD("OfferReply.actions.action"), action,
                                      OfferAction::kCompare);
                });
+  archive.bytes(VHDXM_FIELD("OfferReply.handover"), m.handover, kHandoverBytesMax);
 }
 
 template <class Archive>
@@ -298,6 +301,28 @@ void fields(Archive& archive, typename Archive::template Ref<MeasureReady> m) {
   archive.integer(VHDXM_FIELD("MeasureReady.write_bytes_per_second"), m.write_bytes_per_second);
   archive.integer(VHDXM_FIELD("MeasureReady.write_ns_per_mib"), m.write_ns_per_mib);
   archive.integer(VHDXM_FIELD("MeasureReady.host_id"), m.host_id);
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<EndPass> m) {
+  archive.integer(VHDXM_FIELD("EndPass.pass"), m.pass);
+  archive.list(VHDXM_FIELD("EndPass.disks"), m.disks, kDisksMax,
+               [&archive](typename Archive::template Ref<PassLedger> disk) {
+                 archive.hash(VHDXM_FIELD("EndPass.disks.ledger"), disk.ledger);
+                 archive.integer(VHDXM_FIELD("EndPass.disks.entries"), disk.entries);
+                 archive.integer(VHDXM_FIELD("EndPass.disks.raw_bytes"), disk.raw_bytes);
+               });
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<PassSynced> m) {
+  archive.integer(VHDXM_FIELD("PassSynced.pass"), m.pass);
+  archive.integer(VHDXM_FIELD("PassSynced.sync_us"), m.sync_us);
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<Handover> m) {
+  archive.bytes(VHDXM_FIELD("Handover.body"), m.body, kHandoverBytesMax);
 }
 
 #undef VHDXM_FIELD

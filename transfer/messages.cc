@@ -31,7 +31,8 @@ constexpr std::array<const char*, kTypeCount> kNames = {
     "StreamTokens",  "Written",     "Durable",    "StreamLost", "StreamDrained", "EndDisk",
     "DiskSealed",    "VerifyDisk",  "VerifySame", "CommitDisk", "DiskCommitted", "EndJob",
     "JobDone",       "Fail",        "Cancel",     "Heartbeat",  "Join",          "JoinReply",
-    "HeldRanges",    "CellHashes",  "HashCredit", "Load",       "Measure",       "MeasureReady"};
+    "HeldRanges",    "CellHashes",  "HashCredit", "Load",       "Measure",       "MeasureReady",
+    "EndPass",       "PassSynced",  "Handover"};
 
 bool may_stand(std::string_view text, TextRule rule) {
   return rule == TextRule::kAny ? is_utf8(text) : is_printable_text(text);
@@ -239,6 +240,9 @@ constexpr auto kDecode = decode_functions(std::make_index_sequence<kTypeCount>{}
 std::size_t body_bytes_hint(const Message& message) {
   constexpr std::size_t kFixed = 128;
   if (const auto* part = std::get_if<PlanPart>(&message)) return kFixed + part->bytes.size();
+  if (const auto* handover = std::get_if<Handover>(&message)) {
+    return kFixed + handover->body.size();
+  }
   if (const auto* offer = std::get_if<OfferItem>(&message)) {
     return kFixed + offer->item.content.size();
   }

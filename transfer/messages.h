@@ -37,6 +37,8 @@ inline constexpr std::size_t kHeldRangesMax = 262144;
 /// of a disk, and 256 KiB of memory.
 inline constexpr std::size_t kCellHashesPartMax = 1024;
 inline constexpr std::size_t kCellHashesMax = 16384;
+/// What one hand-over message may be. Bytes.
+inline constexpr std::size_t kHandoverBytesMax = 512 * 1024;
 
 /// What a side can do or asks for; bits of a u64. Unknown bits of the other side are ignored.
 enum class Feature : std::uint64_t {
@@ -74,8 +76,15 @@ struct OfferItem {
   std::uint32_t disk = 0;
   vhdx::OpaqueItem item;
 };
+enum class JobKind : std::uint8_t {
+  kCopy = 0,  ///< Disks that nobody writes to: each is copied, and gets its name.
+  kLive =
+      1,  ///< Disks in use: copied, then passes over what was written meanwhile, then handed over.
+};
 struct OfferEnd {
   std::uint32_t disk_count = 0;
+  JobKind kind = JobKind::kCopy;
+  std::vector<std::byte> handover = {};  ///< kLive: what whoever hands over says first.
 };
 enum class OfferAction : std::uint8_t {
   kSend = 0,     ///< The destination has no such disk.
@@ -84,6 +93,7 @@ enum class OfferAction : std::uint8_t {
 /// Receiver: an action for each disk, in order. A disk it cannot take ends the job with Fail.
 struct OfferReply {
   std::vector<OfferAction> actions;
+  std::vector<std::byte> handover = {};  ///< Live jobs: what whoever takes over answers.
 };
 /// Sender: the digest (vhdx/layer_digest.h) of a disk with OfferAction::kCompare.
 struct CompareDigest {
@@ -250,6 +260,28 @@ struct MeasureReady {
   std::uint64_t write_ns_per_mib = 0;        ///< Processor time of that.
   std::uint64_t host_id = 0;  ///< The same number on the same running host: is it the sender's own?
 };
+/// What was sent of one disk, or applied to it, in all passes so far.
+struct PassLedger {
+  Hash128 ledger;
+  std::uint64_t entries = 0;
+  std::uint64_t raw_bytes = 0;
+
+  friend bool operator==(const PassLedger&, const PassLedger&) = default;
+};
+/// Sender, live jobs: all frames of the pass are acknowledged as written. One ledger for each disk.
+struct EndPass {
+  std::uint32_t pass = 0;
+  std::vector<PassLedger> disks;
+};
+/// Receiver: the ledgers agree, and what came is durable. Frames of the next pass may come.
+struct PassSynced {
+  std::uint32_t pass = 0;
+  std::uint64_t sync_us = 0;  ///< How long making it durable took.
+};
+/// Either side of a live job, after the first pass: a message of whoever hands ownership over.
+struct Handover {
+  std::vector<std::byte> body;
+};
 
 /// The order is the wire's type number, from 1; a new message goes to the end, with a new version.
 using Message =
@@ -257,7 +289,8 @@ using Message =
                  CompareSame, PlanPart, BeginDisk, DiskReady, StreamRequest, StreamTokens, Written,
                  Durable, StreamLost, StreamDrained, EndDisk, DiskSealed, VerifyDisk, VerifySame,
                  CommitDisk, DiskCommitted, EndJob, JobDone, Fail, Cancel, Heartbeat, Join,
-                 JoinReply, HeldRanges, CellHashes, HashCredit, Load, Measure, MeasureReady>;
+                 JoinReply, HeldRanges, CellHashes, HashCredit, Load, Measure, MeasureReady,
+                 EndPass, PassSynced, Handover>;
 
 /// "Hello", "OfferDisk", ...; as in docs/protocol.md.
 const char* name_of(const Message& message);

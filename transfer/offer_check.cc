@@ -86,12 +86,22 @@ OfferVerdict check_seed(const Directory& folder, const OfferDisk& disk) {
                   disk.seed_name, describe(seed.error()), folder.path()));
 }
 
-// Room that the disk's partial takes already: it is used again, or given back first.
-std::uint64_t room_of_partial(const Directory& folder, const std::string& name) {
-  const auto file = folder.open_file(name + ".partial", {});
+std::uint64_t allocated(const Directory& folder, const std::string& name) {
+  const auto file = folder.open_file(name, {});
   if (file.has_error()) return 0;
   const auto bytes = (*file)->allocated_bytes();
   return bytes.has_value() ? *bytes : 0;
+}
+
+// Room that the disk's partial takes already, and what was put aside of it: it is used again, or
+// given back if there is no other.
+std::uint64_t room_of_partial(const Directory& folder, const std::string& name) {
+  std::uint64_t room = allocated(folder, name + ".partial");
+  const auto exists = folder.exists(kStateFolderName);
+  if (exists.has_error() || !*exists) return room;
+  const auto state = folder.open_or_make_folder(kStateFolderName);
+  if (state.has_value()) room += allocated(**state, JournalFile::former_name(name));
+  return room;
 }
 
 }  // namespace

@@ -32,6 +32,11 @@ Result<Partial> look_at(const Directory& folder, const Directory& state, const s
   if (file.has_value()) {
     VHDXM_TRY(partial.held_bytes, (*file)->allocated_bytes());
   }
+  const auto former = state.open_file(JournalFile::former_name(name), {});
+  if (former.has_value()) {
+    VHDXM_TRY(const std::uint64_t bytes, (*former)->allocated_bytes());
+    partial.held_bytes += bytes;
+  }
   const auto journal = JournalFile::claim_existing(state, name);
   if (journal.has_error()) {
     partial.in_use = journal.error().code == Errc::kBusy;
@@ -41,8 +46,8 @@ Result<Partial> look_at(const Directory& folder, const Directory& state, const s
   const auto read = (*journal)->read();
   if (read.has_error() || !*read) return partial;
   partial.id = hex_of((**read).job_id);
-  partial.virtual_bytes = (**read).offer.description.geometry.virtual_size_bytes;
-  partial.resumable = file.has_value();
+  partial.virtual_bytes = (**read).partial.offer.description.geometry.virtual_size_bytes;
+  partial.resumable = file.has_value() || former.has_value();
   return partial;
 }
 
@@ -71,6 +76,7 @@ Result<void> remove_partial(const Directory& folder, const Partial& partial) {
   VHDXM_TRY(const auto state, folder.open_or_make_folder(kStateFolderName));
   // The lock is kept until both are gone: no job begins with one of the two.
   VHDXM_TRY(const auto journal, JournalFile::claim_existing(*state, partial.name));
+  VHDXM_TRY_VOID(state->remove(JournalFile::former_name(partial.name)));
   VHDXM_TRY_VOID(folder.remove(partial.name + ".partial"));
   VHDXM_TRY_VOID(folder.sync());
   return journal->remove();

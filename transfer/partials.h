@@ -17,13 +17,14 @@ struct Partial {
   std::uint64_t virtual_bytes = 0;  ///< 0 if unknown.
   std::uint64_t held_bytes = 0;     ///< Of the file system, that removing it gives back.
   bool in_use = false;              ///< A living job is receiving it.
-  bool resumable = false;           ///< Its journal can be read, and there is a partial file.
+  bool resumable = false;           ///< Its journal can be read, and there is a file of it.
 };
 
 /// What `folder` has, by name. Only what has a journal is of this program, and listed.
 Result<std::vector<Partial>> list_partials(const Directory& folder);
 
-/// Removes the partial file and its journal. Errors: Errc::kBusy if a living job is receiving it.
+/// Removes the partial file, what was put aside of it, and its journal. Errors: Errc::kBusy if a
+/// living job is receiving it.
 Result<void> remove_partial(const Directory& folder, const Partial& partial);
 
 }  // namespace vhdxm::transfer

@@ -27,6 +27,7 @@ constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
 constexpr std::uint32_t kExtentBytes = 1024 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};
+constexpr std::chrono::milliseconds kLookInterval{250};
 // Often enough for a sender to react within a second to what it learns from two of them.
 constexpr std::chrono::milliseconds kLoadInterval{50};
 
@@ -78,8 +79,12 @@ ReceiveJob::ReceiveJob(Setting setting, std::uint64_t number, Preamble preamble,
       preamble_(preamble),
       control_(std::move(control)),
       session_(session_config(setting_.options, preamble, setting_.memory_bytes)),
+      in_order_(asio::make_strand(setting_.workers.get_executor())),
       settled_(setting_.context),
       load_due_(setting_.context),
+      look_due_(setting_.context),
+      steps_(setting_.options.timeouts.stall),
+      listening_(setting_.options.timeouts.stall),
       started_(std::chrono::steady_clock::now()),
       last_progress_(started_) {}
 
@@ -98,8 +103,18 @@ void ReceiveJob::post(Function function) {
 
 template <class Task, class Then>
 void ReceiveJob::work(Task task, Then then) {
+  work_on(setting_.workers.get_executor(), std::move(task), std::move(then));
+}
+
+template <class Task, class Then>
+void ReceiveJob::work_in_order(Task task, Then then) {
+  work_on(in_order_, std::move(task), std::move(then));
+}
+
+template <class Executor, class Task, class Then>
+void ReceiveJob::work_on(const Executor& executor, Task task, Then then) {
   ++working_;
-  asio::post(setting_.workers, [self = shared_from_this(), task = std::move(task), then]() mutable {
+  asio::post(executor, [self = shared_from_this(), task = std::move(task), then]() mutable {
     // What the task holds, a disk perhaps, is let go before anybody learns that it has ended.
     auto result = [&task] {
       Task once = std::move(task);
@@ -115,11 +130,14 @@ void ReceiveJob::work(Task task, Then then) {
 
 asio::awaitable<void> ReceiveJob::run() {
   control_->start_writer();
+  watching_ = true;
+  asio::co_spawn(setting_.context, watch_sender(), [](const std::exception_ptr&) {});
   co_await converse();
   drain_actions();
   // The last words go out while files and threads are cleared away.
   cancelled_ = true;
   load_due_.cancel();
+  look_due_.cancel();
   co_await clean_up();
   co_await control_->finish();
   if (failure_) {
@@ -136,6 +154,7 @@ asio::awaitable<void> ReceiveJob::converse() {
     try {
       const Message message = co_await control_->receive();
       if (std::holds_alternative<Hello>(message)) control_->allow_long_messages();
+      if (!std::holds_alternative<Heartbeat>(message)) ++news_;
       session_.on_message(message);
     } catch (const TransferError& problem) {
       lost = problem;
@@ -150,25 +169,32 @@ asio::awaitable<void> ReceiveJob::clean_up() {
   // Threads are joined and files removed on a worker: other jobs go on meanwhile.
   auto streams = std::make_shared<std::vector<std::unique_ptr<ReceiveStream>>>();
   streams->swap(streams_);
-  std::shared_ptr<IncomingDisk> disk;
+  auto disks = std::make_shared<std::vector<std::shared_ptr<IncomingDisk>>>();
   {
     const std::lock_guard lock(disk_mutex_);
-    disk = std::exchange(disk_, nullptr);
+    disks->swap(live_disks_);
+    if (disk_) disks->push_back(std::exchange(disk_, nullptr));
   }
-  if (disk && (spoiled_ || (failure_ && spoils(failure_->error)))) disk->discard();
-  auto holder = std::make_shared<std::shared_ptr<IncomingDisk>>(std::move(disk));
+  if (spoiled_ || (failure_ && spoils(failure_->error))) {
+    for (const auto& disk : *disks) disk->discard();
+  }
   auto done = std::make_shared<bool>(false);
-  asio::post(setting_.workers, [self = shared_from_this(), streams, holder, done] {
+  // After all that whoever takes over was asked.
+  asio::post(in_order_, [self = shared_from_this(), streams, disks, done] {
     streams->clear();
-    const bool kept = *holder && (**holder).will_stay();
-    holder->reset();
+    bool kept = false;
+    for (auto& disk : *disks) {
+      kept = kept || disk->will_stay();
+      disk.reset();
+    }
+    if (self->target_) self->target_->end();
     asio::post(self->setting_.context, [self, done, kept] {
       self->kept_ = kept;
       *done = true;
       self->settled_.cancel();
     });
   });
-  while (!*done || working_ > 0 || reporting_load_) {
+  while (!*done || working_ > 0 || reporting_load_ || watching_) {
     settled_.expires_at(asio::steady_timer::time_point::max());
     (void)co_await settled_.async_wait(asio::as_tuple(asio::use_awaitable));
   }
@@ -183,7 +209,12 @@ ReceiverBudget ReceiveJob::budget_of(const ReceiverOptions& options) {
 std::uint64_t ReceiveJob::memory_bytes() const {
   const Welcome& welcome = session_.welcome();
   if (welcome.extent_bytes_max == 0) return setting_.memory_bytes;  // before Hello
-  return budget_of(setting_.options).job_bytes(welcome.streams_max);
+  return budget_of(setting_.options).job_bytes(welcome.streams_max, held_ranges_max());
+}
+
+std::uint64_t ReceiveJob::held_ranges_max() const {
+  return budget_of(setting_.options)
+      .held_ranges(setting_.memory_bytes, session_.welcome().streams_max);
 }
 
 void ReceiveJob::stop() {
@@ -215,21 +246,54 @@ void ReceiveJob::act(ReceiverSession::Send& action) {
 void ReceiveJob::act(ReceiverSession::CheckOffer& action) {
   emit(ReceiverEvent::Type::kJobStarted, action.disks.back().name,
        action.disks.back().description.geometry.virtual_size_bytes);
-  work([this, disks = action.disks] { return check_offer(setting_.folder, disks); },
-       [](ReceiveJob& job, OfferVerdict verdict) {
-         if (job.session_.over()) return;
-         if (verdict.has_error()) {
-           return job.fail(verdict.error().error, verdict.error().text);
-         }
-         job.offer_ = std::move(*verdict);
-         job.session_.on_offer_checked(job.offer_.actions);
-       });
+  const bool live = session_.kind() == JobKind::kLive;
+  if (live && setting_.options.cutover_target) target_ = setting_.options.cutover_target();
+  work_in_order(
+      [this, live, action] {
+        return live ? check_live_offer(action) : check_offer(setting_.folder, action.disks);
+      },
+      [](ReceiveJob& job, OfferVerdict verdict) {
+        if (job.session_.over()) return;
+        if (verdict.has_error()) {
+          return job.fail(verdict.error().error, verdict.error().text);
+        }
+        job.offer_ = std::move(*verdict);
+        job.session_.on_offer_checked(job.offer_.actions, std::move(job.introduction_));
+      });
+}
+
+OfferVerdict ReceiveJob::check_live_offer(const ReceiverSession::CheckOffer& offer) {
+  const std::vector<OfferDisk>& disks = offer.disks;
+  const auto refused = [](Error error, std::string text) {
+    return OfferVerdict(OfferRefusal{.error = std::move(error), .text = std::move(text)});
+  };
+  if (!target_) {
+    return refused(Error{.code = Errc::kIncompatible, .where = "a disk in use"},
+                   "This receiver takes no disks that are in use: move them through the host "
+                   "service, vhdx-migrated.");
+  }
+  auto verdict = check_offer(setting_.folder, disks);
+  if (verdict.has_error()) return verdict;
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    if (verdict->actions[i] == OfferAction::kSend) continue;
+    return refused(Error{.code = Errc::kNameTaken,
+                         .where = "a disk in use is never taken for one that is here",
+                         .subject = setting_.folder.path_of(disks[i].name)},
+                   fmt::format("{} exists at the destination. It is never overwritten: move under "
+                               "another name, or move the other one away.",
+                               disks[i].name));
+  }
+  auto begun = target_->begin(preamble_.job_id, verdict->disks, offer.handover);
+  if (begun.has_error()) return refused(begun.error(), describe(begun.error()));
+  introduction_ = std::move(*begun);
+  return verdict;
 }
 
 void ReceiveJob::act(ReceiverSession::CompareWith& action) {
   const OfferDisk& disk = offer_.disks[action.disk];
   emit_progress(Phase::kComparing);
-  work(
+  work_on(
+      setting_.readers.get_executor(),
       [this, name = disk.name, seed = session_.hash_seed()] {
         return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
@@ -256,12 +320,17 @@ void ReceiveJob::act(ReceiverSession::CompareWith& action) {
 void ReceiveJob::act(ReceiverSession::StartDisk& action) {
   work(
       [this, offer = offer_.disks[action.disk], plan = std::move(action.plan),
-       seed = session_.hash_seed()]() mutable {
-        return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed, preamble_.job_id);
+       seed = session_.hash_seed(), kind = session_.kind(),
+       ranges_max = held_ranges_max()]() mutable {
+        return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed, preamble_.job_id,
+                                   ranges_max, kind);
       },
       [disk = action.disk](ReceiveJob& job, Result<std::unique_ptr<IncomingDisk>> started) {
         if (job.session_.over()) return;
         if (started.has_error()) return job.fail(started.error(), {});
+        // Only a plan is longer, and its memory is the account's while frames come. Of disks in
+        // use, more plans come, and whoever hands over may have much to say.
+        job.control_->allow_long_messages(job.session_.kind() == JobKind::kLive);
         {
           const std::lock_guard lock(job.disk_mutex_);
           job.disk_ = std::move(*started);
@@ -300,6 +369,35 @@ asio::awaitable<void> ReceiveJob::report_load() {
   settled_.cancel();
 }
 
+asio::awaitable<void> ReceiveJob::watch_sender() {
+  const std::shared_ptr<ReceiveJob> self = shared_from_this();
+  while (!session_.over()) {
+    look_due_.expires_after(kLookInterval);
+    (void)co_await look_due_.async_wait(asio::as_tuple(asio::use_awaitable));
+    if (session_.over()) break;
+    if (auto stalled = look_for_stall()) {
+      const Error error = std::move(*stalled).about(control_->socket().peer());
+      fail(error, stalled_text(error));
+    }
+  }
+  watching_ = false;
+  settled_.cancel();
+}
+
+// A sender may be alive and never go on, or never read.
+std::optional<Error> ReceiveJob::look_for_stall() {
+  const auto now = std::chrono::steady_clock::now();
+  Load load;
+  for (const auto& stream : streams_) stream->add_to(load, now);
+  // What is done here, a slow disk written to, is not the sender's fault.
+  Awaited awaited = session_.awaited();
+  if (working_ > 0) awaited = {};
+  const auto stalled = steps_.look(awaited, news_ + load.wire_bytes + load.writing_us, now);
+  if (stalled) return stalled;
+  const Awaited reader{.what = control_->has_unsent() ? kReadsWhatItIsTold : nullptr};
+  return listening_.look(reader, control_->sent_bytes(), now);
+}
+
 void ReceiveJob::act(ReceiverSession::PrepareMeasure&) {
   work([this] { return measure_writing(setting_.folder, cancelled_); },
        [](ReceiveJob& job, Result<WriteMeasure> writing) {
@@ -320,6 +418,7 @@ void ReceiveJob::act(ReceiverSession::PrepareMeasure&) {
 std::shared_ptr<FrameSink> ReceiveJob::sink_of(std::uint32_t disk) {
   const std::lock_guard lock(disk_mutex_);
   if (measure_) return measure_;
+  if (disk < live_disks_.size()) return live_disks_[disk];
   return disk == disk_index_ ? disk_ : nullptr;
 }
 
@@ -469,13 +568,18 @@ void ReceiveJob::act(ReceiverSession::SealDisk& action) {
        [index = action.end.disk](ReceiveJob& job, Result<Hash128> sealed) {
          if (job.session_.over()) return;
          if (sealed.has_error()) return job.fail(sealed.error(), {});
+         if (job.session_.kind() == JobKind::kLive) {
+           const std::lock_guard lock(job.disk_mutex_);
+           job.live_disks_.push_back(std::exchange(job.disk_, nullptr));
+         }
          job.session_.on_sealed(index, *sealed);
        });
 }
 
 void ReceiveJob::act(ReceiverSession::VerifyWith& action) {
   emit_progress(Phase::kVerifying);
-  work(
+  work_on(
+      setting_.readers.get_executor(),
       [this, name = disk_->name() + ".partial", seed = session_.hash_seed()] {
         return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
@@ -503,8 +607,73 @@ void ReceiveJob::act(ReceiverSession::Commit& action) {
            const std::lock_guard lock(job.disk_mutex_);
            job.disk_.reset();
          }
+         job.control_->allow_long_messages();
          job.session_.on_committed(index);
        });
+}
+
+void ReceiveJob::act(ReceiverSession::SyncPass& action) {
+  using Clock = std::chrono::steady_clock;
+  work(
+      [disks = live_disks_, end = action.end]() -> Result<Clock::duration> {
+        const auto begun = Clock::now();
+        for (std::size_t i = 0; i < disks.size(); ++i) {
+          VHDXM_TRY_VOID(disks[i]->end_pass(end.disks[i]));
+        }
+        return Clock::now() - begun;
+      },
+      [pass = action.end.pass](ReceiveJob& job, Result<Clock::duration> synced) {
+        if (job.session_.over()) return;
+        if (synced.has_error()) return job.fail(synced.error(), {});
+        const auto us = std::chrono::duration_cast<std::chrono::microseconds>(*synced).count();
+        job.session_.on_pass_synced(pass, static_cast<std::uint64_t>(us));
+      });
+}
+
+// On in_order_. What is promised holds before it is told.
+CutoverTarget::Step ReceiveJob::take_over(const HandoverBody& body) {
+  std::vector<std::shared_ptr<IncomingDisk>> disks;
+  {
+    const std::lock_guard lock(disk_mutex_);
+    disks = live_disks_;
+  }
+  std::vector<PassLedger> ledgers;
+  for (const auto& disk : disks) ledgers.push_back(disk->pass_ledger());
+  // Also when the answer cannot be sent any more.
+  for (const auto& disk : disks) disk->keep_always(true);
+  CutoverTarget::Step step = target_->on_message(body, ledgers);
+  if (step.state == CutoverTarget::State::kReceiving) {
+    for (const auto& disk : disks) disk->keep_always(false);
+  }
+  if (step.state != CutoverTarget::State::kReleased) return step;
+  const IncomingDisk::Ownership ownership{.uid = setting_.options.owner_uid,
+                                          .gid = setting_.options.owner_gid,
+                                          .mode = setting_.options.file_mode};
+  for (const auto& disk : disks) {
+    if (auto closed = disk->close_for_owner(ownership); closed.has_error()) {
+      return {.state = CutoverTarget::State::kFailed, .problem = describe(closed.error())};
+    }
+  }
+  CutoverTarget::Step owned = target_->on_closed();
+  owned.messages.insert(owned.messages.begin(), step.messages.begin(), step.messages.end());
+  return owned;
+}
+
+void ReceiveJob::act(ReceiverSession::DeliverHandover& action) {
+  work_in_order(
+      [this, body = std::move(action.body)] { return take_over(body); },
+      [](ReceiveJob& job, const CutoverTarget::Step& step) {
+        if (job.session_.over()) return;
+        for (const HandoverBody& body : step.messages) job.session_.send_handover(body);
+        if (step.state == CutoverTarget::State::kFailed) {
+          return job.fail(Error{.code = Errc::kPeerFailed, .where = "the hand-over"}, step.problem);
+        }
+        if (step.state != CutoverTarget::State::kOwned) return;
+        for (const auto& disk : job.live_disks_) {
+          job.emit(ReceiverEvent::Type::kDiskArrived, disk->name(), disk->virtual_bytes());
+        }
+        job.session_.on_handed_over();
+      });
 }
 
 void ReceiveJob::act(ReceiverSession::Finish&) {}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <boost/asio/strand.hpp>
 #include <boost/asio/thread_pool.hpp>
 #include <functional>
 #include <memory>
@@ -20,6 +21,7 @@
 #include "transfer/receive_stream.h"
 #include "transfer/receiver.h"
 #include "transfer/receiver_session.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 
@@ -30,7 +32,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
     const ReceiverOptions& options;
     const Directory& folder;
     asio::io_context& context;   ///< The control thread's.
-    asio::thread_pool& workers;  ///< For what blocks.
+    asio::thread_pool& workers;  ///< For what blocks, but not for long.
+    asio::thread_pool& readers;  ///< For what reads whole disks.
     std::uint64_t memory_bytes;  ///< What the job may hold, streams and all.
     std::function<void(const ReceiverEvent&)> on_event;
   };
@@ -56,6 +59,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   static ReceiverBudget budget_of(const ReceiverOptions& options);
   /// What the job may hold: its share, and less once it is known how many streams it has.
   std::uint64_t memory_bytes() const;
+  /// Ranges that it may say it holds of a disk; known after Welcome.
+  std::uint64_t held_ranges_max() const;
   std::uint64_t number() const { return number_; }
   const JobId& id() const { return preamble_.job_id; }
   bool succeeded() const { return succeeded_; }
@@ -67,6 +72,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   asio::awaitable<void> converse();
   asio::awaitable<void> clean_up();
   asio::awaitable<void> report_load();
+  asio::awaitable<void> watch_sender();
+  std::optional<Error> look_for_stall();
   void drain_actions();
   void act(ReceiverSession::Send& action);
   void act(ReceiverSession::CheckOffer& action);
@@ -79,16 +86,25 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   void act(ReceiverSession::SealDisk& action);
   void act(ReceiverSession::VerifyWith& action);
   void act(ReceiverSession::Commit& action);
+  void act(ReceiverSession::SyncPass& action);
+  void act(ReceiverSession::DeliverHandover& action);
   void act(ReceiverSession::Finish& action);
   void act(ReceiverSession::Abort& action);
 
   /// Runs `task` on a worker, then `then(result)` on the control thread, unless the job is over.
   template <class Task, class Then>
   void work(Task task, Then then);
+  /// The same, each task after the one before has ended: for what whoever takes over is asked.
+  template <class Task, class Then>
+  void work_in_order(Task task, Then then);
+  template <class Executor, class Task, class Then>
+  void work_on(const Executor& executor, Task task, Then then);
   /// On the control thread, soon; drains the session's actions afterwards.
   template <class Function>
   void post(Function function);
 
+  OfferVerdict check_live_offer(const ReceiverSession::CheckOffer& offer);
+  CutoverTarget::Step take_over(const HandoverBody& body);
   void start_streams_job();
   std::shared_ptr<FrameSink> sink_of(std::uint32_t disk);
   void stream_ended(std::uint32_t stream);
@@ -106,6 +122,9 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   ReceiverSession session_;
   JobCounters counters_;
 
+  asio::strand<asio::thread_pool::executor_type> in_order_;
+  std::unique_ptr<CutoverTarget> target_;  ///< Of live jobs. Used on in_order_ only.
+  HandoverBody introduction_;              ///< What it answered to the offer.
   CheckedOffer offer_;
   std::unique_ptr<BufferPool> pool_;
   std::unique_ptr<BufferPool> unpacked_pool_;  ///< Null unless payload may come packed.
@@ -123,6 +142,11 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   asio::steady_timer settled_;  ///< Cancelled when one of them has ended.
   asio::steady_timer load_due_;
   bool reporting_load_ = false;
+  asio::steady_timer look_due_;
+  bool watching_ = false;
+  std::uint64_t news_ = 0;  ///< Messages that got the job on, and work of this side.
+  StallWatch steps_;
+  StallWatch listening_;  ///< Whether the sender takes what control says.
   const std::chrono::steady_clock::time_point started_;
   std::atomic<bool> cancelled_{false};
   bool succeeded_ = false;
@@ -134,7 +158,8 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   std::mutex disk_mutex_;
   // Protected by disk_mutex_: streams look it up for every frame.
   std::shared_ptr<IncomingDisk> disk_;
-  std::shared_ptr<FrameSink> measure_;  ///< In place of a disk.
+  std::vector<std::shared_ptr<IncomingDisk>> live_disks_;  ///< Of which passes come; by number.
+  std::shared_ptr<FrameSink> measure_;                     ///< In place of a disk.
   std::uint32_t disk_index_ = 0;
 };
 

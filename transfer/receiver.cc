@@ -73,6 +73,9 @@ struct Receiver::Impl {
   asio::io_context context{1};
   tcp::acceptor acceptor{context};
   asio::thread_pool workers{2};
+  /// Jobs that compare or verify take hours over large disks; the steps of others do not wait for
+  /// them.
+  asio::thread_pool readers{2};
   asio::steady_timer pause{context};
   // Only on the control thread.
   std::map<JobId, std::shared_ptr<ReceiveJob>> jobs;
@@ -238,6 +241,7 @@ asio::awaitable<void> Receiver::Impl::serve_control(std::unique_ptr<SecureSocket
       .folder = *folder,
       .context = context,
       .workers = workers,
+      .readers = readers,
       .memory_bytes = budget.next_share(memory_taken(), static_cast<unsigned>(jobs.size())),
       .on_event = on_event};
   const auto job = std::make_shared<ReceiveJob>(setting, ++jobs_started, preamble, control);
@@ -314,7 +318,9 @@ Result<std::unique_ptr<Receiver>> Receiver::bind(ReceiverOptions options,
 Receiver::Receiver(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 
 Receiver::~Receiver() {
-  if (impl_) impl_->workers.join();
+  if (!impl_) return;
+  impl_->workers.join();
+  impl_->readers.join();
 }
 
 const std::string& Receiver::address() const {
@@ -329,6 +335,7 @@ std::optional<Failure> Receiver::run() {
   asio::co_spawn(impl_->context, impl_->accept_loop(), [](const std::exception_ptr&) {});
   impl_->context.run();
   impl_->workers.join();
+  impl_->readers.join();
   if (impl_->options.once && !impl_->done) return impl_->last_failure;
   return std::nullopt;
 }

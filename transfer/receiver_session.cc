@@ -44,6 +44,42 @@ void ReceiverSession::on_message(const Message& message) {
   std::visit([this](const auto& one) { handle(one); }, message);
 }
 
+Awaited ReceiverSession::awaited() const {
+  switch (state_) {
+    case State::kHello:
+      return {.what = "Hello"};
+    case State::kOffer:
+      return {.what = "OfferDisk, OfferEnd or Measure"};
+    case State::kDisk:
+      if (disk_ == disks_.size()) return {.what = "EndJob"};
+      if (action_is(OfferAction::kCompare)) {
+        return {.what = "CompareDigest", .work_bytes = whole_disk()};
+      }
+      // It reads its BAT and, of a differencing disk, its bitmaps.
+      return {.what = "PlanPart or BeginDisk", .work_bytes = whole_disk() / 1024};
+    case State::kCopying:
+      return {.what = "frames, or EndDisk"};
+    case State::kSealed:
+      return {.what = "VerifyDisk or CommitDisk", .work_bytes = whole_disk()};
+    case State::kVerified:
+      return {.what = "CommitDisk"};
+    case State::kMeasuring:
+      return {.what = "frames, or EndJob"};
+    // A disk in use may be still for any time between its passes.
+    case State::kPasses:
+    case State::kSyncing:
+    case State::kOfferCheck:
+    case State::kBusy:
+    case State::kOver:
+      break;
+  }
+  return {};
+}
+
+std::uint64_t ReceiverSession::whole_disk() const {
+  return disks_[disk_].description.geometry.virtual_size_bytes;
+}
+
 bool ReceiverSession::expect(State state, std::uint32_t disk, const char* what) {
   if (state_ == state && disk == disk_ && disk < disks_.size()) return true;
   unexpected(what);
@@ -124,14 +160,25 @@ void ReceiverSession::handle(const OfferEnd& message) {
   if (state_ != State::kOffer || message.disk_count != disks_.size() || disks_.empty()) {
     return unexpected("OfferEnd");
   }
+  for (const OfferDisk& disk : disks_) {
+    if (message.kind == JobKind::kLive &&
+        disk.description.geometry.type == vhdx::DiskType::kDifferencing) {
+      return unexpected("OfferEnd: a differencing disk in use");
+    }
+  }
+  kind_ = message.kind;
   state_ = State::kOfferCheck;
-  actions_.emplace_back(CheckOffer{.disks = disks_});
+  if (message.kind != JobKind::kLive && !message.handover.empty()) {
+    return unexpected("OfferEnd: a hand-over of disks that are copied");
+  }
+  actions_.emplace_back(CheckOffer{.disks = disks_, .handover = message.handover});
 }
 
-void ReceiverSession::on_offer_checked(const std::vector<OfferAction>& actions) {
+void ReceiverSession::on_offer_checked(const std::vector<OfferAction>& actions,
+                                       std::vector<std::byte> handover) {
   if (over()) return;
   offer_actions_ = actions;
-  send(OfferReply{.actions = actions});
+  send(OfferReply{.actions = actions, .handover = std::move(handover)});
   state_ = State::kDisk;
 }
 
@@ -179,11 +226,10 @@ void ReceiverSession::handle(const BeginDisk& message) {
 
 void ReceiverSession::on_disk_started(std::uint32_t disk, const StartedDisk& started) {
   if (over()) return;
-  held_ = HeldRangeList(disks_[disk].description.geometry.virtual_size_bytes);
+  held_ = HeldRangeList(disks_[disk].description.geometry.virtual_size_bytes, started.held);
   hash_credit_ = 0;
   hashing_ = false;
-  for (const HeldRange& range : started.held) VHDXM_CHECK(held_.add(range));
-  const std::span<const HeldRange> all = started.held;
+  const std::span<const HeldRange> all = started.held.all();
   for (std::size_t at = 0; at < all.size();) {
     const auto part = all.subspan(at, std::min(kHeldRangesPartMax, all.size() - at));
     send(HeldRanges{.disk = disk, .ranges = {part.begin(), part.end()}});
@@ -289,6 +335,9 @@ void ReceiverSession::on_sealed(std::uint32_t disk, const Hash128& ledger) {
   if (over()) return;
   send(DiskSealed{.disk = disk, .ledger = ledger});
   state_ = State::kSealed;
+  if (kind_ != JobKind::kLive) return;
+  ++disk_;
+  state_ = disk_ == disks_.size() ? State::kPasses : State::kDisk;
 }
 
 void ReceiverSession::handle(const VerifyDisk& message) {
@@ -317,8 +366,38 @@ void ReceiverSession::on_committed(std::uint32_t disk) {
   state_ = State::kDisk;
 }
 
+void ReceiverSession::handle(const EndPass& message) {
+  if (state_ != State::kPasses || message.pass != pass_ + 1 ||
+      message.disks.size() != disks_.size()) {
+    return unexpected("EndPass");
+  }
+  ++pass_;
+  state_ = State::kSyncing;
+  actions_.emplace_back(SyncPass{.end = message});
+}
+
+void ReceiverSession::on_pass_synced(std::uint32_t pass, std::uint64_t sync_us) {
+  if (over()) return;
+  send(PassSynced{.pass = pass, .sync_us = sync_us});
+  state_ = State::kPasses;
+}
+
+void ReceiverSession::handle(const Handover& message) {
+  if (state_ != State::kPasses && state_ != State::kSyncing) return unexpected("Handover");
+  actions_.emplace_back(DeliverHandover{.body = message.body});
+}
+
+void ReceiverSession::send_handover(std::vector<std::byte> body) {
+  if (!over()) send(Handover{.body = std::move(body)});
+}
+
+void ReceiverSession::on_handed_over() {
+  handed_over_ = true;
+}
+
 void ReceiverSession::handle(const EndJob&) {
-  const bool all_there = state_ == State::kDisk && disk_ == disks_.size();
+  const bool all_there = kind_ == JobKind::kLive ? state_ == State::kPasses && handed_over_
+                                                 : state_ == State::kDisk && disk_ == disks_.size();
   if (!all_there && state_ != State::kMeasuring) return unexpected("EndJob");
   send(JobDone{});
   state_ = State::kOver;

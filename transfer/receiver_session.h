@@ -14,6 +14,7 @@
 #include "transfer/errc.h"
 #include "transfer/held_ranges.h"
 #include "transfer/messages.h"
+#include "transfer/stall_watch.h"
 #include "vhdx/block_plan.h"
 
 namespace vhdxm::transfer {
@@ -45,6 +46,7 @@ class ReceiverSession {
   };
   struct CheckOffer {  ///< Answer: on_offer_checked(), or on_error(). Descriptions are valid.
     std::vector<OfferDisk> disks;
+    std::vector<std::byte> handover;  ///< OfferEnd::handover.
   };
   struct CompareWith {  ///< Answer: on_compared().
     std::uint32_t disk = 0;
@@ -75,15 +77,21 @@ class ReceiverSession {
   struct Commit {  ///< Answer: on_committed(), or on_error().
     std::uint32_t disk = 0;
   };
+  struct SyncPass {  ///< Answer: on_pass_synced(), or on_error().
+    EndPass end;
+  };
+  struct DeliverHandover {
+    std::vector<std::byte> body;
+  };
   struct PrepareMeasure {};  ///< Answer: on_measure_ready().
   struct Finish {};
   struct Abort {
     Error error;
     std::string peer_text;  ///< What the peer said; empty if the error is ours.
   };
-  using Action =
-      std::variant<Send, PrepareMeasure, CheckOffer, CompareWith, StartDisk, HashCells,
-                   GrantStreams, DrainStream, SealDisk, VerifyWith, Commit, Finish, Abort>;
+  using Action = std::variant<Send, PrepareMeasure, CheckOffer, CompareWith, StartDisk, HashCells,
+                              GrantStreams, DrainStream, SealDisk, VerifyWith, Commit, SyncPass,
+                              DeliverHandover, Finish, Abort>;
 
   explicit ReceiverSession(Config config);
 
@@ -91,11 +99,13 @@ class ReceiverSession {
 
   // Events.
   void on_message(const Message& message);
-  void on_offer_checked(const std::vector<OfferAction>& actions);
+  /// `handover`: OfferReply::handover.
+  void on_offer_checked(const std::vector<OfferAction>& actions,
+                        std::vector<std::byte> handover = {});
   void on_compared(std::uint32_t disk);
   /// What a disk begins with.
   struct StartedDisk {
-    std::vector<HeldRange> held;  ///< As HeldRanges says.
+    SharedRanges held;  ///< As HeldRanges says.
     PartialState partial = PartialState::kNone;
     std::uint64_t resumed_bytes = 0;
   };
@@ -111,14 +121,24 @@ class ReceiverSession {
   void on_sealed(std::uint32_t disk, const Hash128& ledger);
   void on_verified(std::uint32_t disk);
   void on_committed(std::uint32_t disk);
+  /// Live jobs: the ledgers agree, and everything is durable.
+  void on_pass_synced(std::uint32_t pass, std::uint64_t sync_us);
+  /// Live jobs, after the first pass: for the other side's hand-over.
+  void send_handover(std::vector<std::byte> body);
+  /// Live jobs: this host owns the disks, and they have their names. The sender may end the job.
+  void on_handed_over();
   void on_cancel();
   void on_error(const Error& error, const std::string& text);
 
   bool over() const { return state_ == State::kOver; }
+  /// What the sender has to do next; nothing while this side has to answer.
+  Awaited awaited() const;
   /// After Welcome was sent.
   const Welcome& welcome() const { return welcome_; }
   std::uint64_t hash_seed() const { return sender_nonce_ + config_.nonce; }
   const std::string& peer_software() const { return peer_software_; }
+  /// After the offer.
+  JobKind kind() const { return kind_; }
   /// Nothing is to be kept of what comes.
   bool measuring() const { return measuring_; }
   /// Disks that have been committed or found identical.
@@ -134,6 +154,8 @@ class ReceiverSession {
     kCopying,  ///< Frames come; the next step is EndDisk.
     kSealed,   ///< VerifyDisk or CommitDisk.
     kVerified,
+    kPasses,     ///< Live, after the first pass: frames, EndPass, Handover.
+    kSyncing,    ///< Live: a pass is made durable.
     kMeasuring,  ///< Frames come and are dropped; the next step is EndJob.
     kOver,
   };
@@ -153,6 +175,8 @@ class ReceiverSession {
   void handle(const EndDisk& message);
   void handle(const VerifyDisk& message);
   void handle(const CommitDisk& message);
+  void handle(const EndPass& message);
+  void handle(const Handover& message);
   void handle(const EndJob& message);
   void handle(const Fail& message);
   void handle(const Cancel& message);
@@ -162,6 +186,7 @@ class ReceiverSession {
     unexpected("a message that only a receiver sends");
   }
   void hash_next();
+  std::uint64_t whole_disk() const;
   bool expect(State state, std::uint32_t disk, const char* what);
   void unexpected(const char* what);
   bool action_is(OfferAction action) const;
@@ -178,6 +203,9 @@ class ReceiverSession {
   std::optional<vhdx::BlockPlan> plan_;
   std::uint64_t plan_bytes_ = 0;
   bool measuring_ = false;
+  JobKind kind_ = JobKind::kCopy;
+  std::uint32_t pass_ = 1;  ///< Live: the last that is done, or being synced.
+  bool handed_over_ = false;
   std::uint32_t granted_ = 0;
   unsigned live_streams_ = 0;
   std::vector<std::uint32_t> draining_;

@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "transfer/errc.h"
+#include "vhdx/planned_file.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -33,11 +34,8 @@ void add_cells(std::vector<HeldRange>& ranges, std::uint64_t begin, std::uint64_
 
 }  // namespace
 
-SeedDisk::SeedDisk(std::unique_ptr<vhdx::Image> image, const vhdx::Geometry& disk)
-    : image_(std::move(image)),
-      disk_(disk),
-      by_layer_(disk.type == vhdx::DiskType::kDifferencing &&
-                image_->geometry().type == vhdx::DiskType::kDifferencing) {}
+SeedDisk::SeedDisk(Map map, std::string name, std::uint64_t size_bytes, const vhdx::Geometry& disk)
+    : map_(std::move(map)), name_(std::move(name)), size_bytes_(size_bytes), disk_(disk) {}
 
 Result<std::unique_ptr<SeedDisk>> SeedDisk::open(const Directory& folder, const std::string& name,
                                                  const vhdx::Geometry& disk) {
@@ -60,25 +58,45 @@ Result<std::unique_ptr<SeedDisk>> SeedDisk::open(const Directory& folder, const 
     error.expected = disk.logical_sector_bytes;
     return error;
   }
-  return std::unique_ptr<SeedDisk>(new SeedDisk(std::move(image), disk));
+  const std::uint64_t size = image->virtual_size_bytes();
+  const bool by_layer = disk.type == vhdx::DiskType::kDifferencing &&
+                        image->geometry().type == vhdx::DiskType::kDifferencing;
+  const std::shared_ptr<vhdx::Image> shared = std::move(image);
+  Map map = [shared, by_layer](std::uint64_t offset, std::uint64_t length,
+                               std::vector<vhdx::Extent>& out) {
+    if (by_layer) return shared->layers().front()->map(offset, length, out);
+    return shared->map(offset, length, out);
+  };
+  const std::string path = shared->layers().front()->name();
+  return std::unique_ptr<SeedDisk>(new SeedDisk(std::move(map), path, size, disk));
 }
 
-Result<std::uint64_t> SeedDisk::map(std::uint64_t offset, std::uint64_t length,
-                                    std::vector<vhdx::Extent>& out) const {
-  if (by_layer_) return image_->layers().front()->map(offset, length, out);
-  return image_->map(offset, length, out);
+Result<std::unique_ptr<SeedDisk>> SeedDisk::open_begun(std::shared_ptr<PosixFile> file,
+                                                       const BegunFile& begun,
+                                                       const vhdx::Geometry& disk) {
+  vhdx::BlockPlan plan(begun.offer.description.geometry);
+  VHDXM_TRY_VOID(plan.decode(0, begun.plan));
+  VHDXM_TRY(auto planned,
+            vhdx::PlannedFile::open(std::move(file), begun.offer.description, std::move(plan)));
+  const std::shared_ptr<vhdx::PlannedFile> shared = std::move(planned);
+  Map map = [shared](std::uint64_t offset, std::uint64_t length, std::vector<vhdx::Extent>& out) {
+    return shared->map(offset, length, out);
+  };
+  return std::unique_ptr<SeedDisk>(
+      new SeedDisk(std::move(map), shared->name(), shared->geometry().virtual_size_bytes, disk));
 }
 
-Result<std::vector<HeldRange>> SeedDisk::held_ranges(const vhdx::BlockPlan& plan) const {
+Result<std::vector<HeldRange>> SeedDisk::held_ranges(const vhdx::BlockPlan& plan,
+                                                     std::size_t ranges_max) const {
   // The last cell of the seed counts only if it is one of the disk's too.
-  std::uint64_t size = std::min(disk_.virtual_size_bytes, image_->virtual_size_bytes());
+  std::uint64_t size = std::min(disk_.virtual_size_bytes, size_bytes_);
   if (size != disk_.virtual_size_bytes) size -= size % kCellBytes;
   const std::uint64_t block_bytes = disk_.block_bytes;
   std::vector<HeldRange> ranges;
   std::vector<vhdx::Extent> extents;
-  for (std::uint64_t at = 0; at < size;) {
+  for (std::uint64_t at = 0; at < size && ranges.size() < ranges_max;) {
     extents.clear();
-    VHDXM_TRY(at, map(at, size - at, extents));
+    VHDXM_TRY(at, map_(at, size - at, extents));
     for (const vhdx::Extent& extent : extents) {
       if (extent.kind != vhdx::ExtentKind::kData) continue;
       const std::uint64_t begin = extent.virtual_offset / kCellBytes * kCellBytes;
@@ -96,13 +114,24 @@ Result<std::vector<HeldRange>> SeedDisk::held_ranges(const vhdx::BlockPlan& plan
   return ranges;
 }
 
+Result<bool> SeedDisk::holds(std::uint64_t offset, std::uint64_t length) const {
+  if (offset > size_bytes_ || length > size_bytes_ - offset) return false;
+  std::vector<vhdx::Extent> extents;
+  for (std::uint64_t at = offset; at < offset + length;) {
+    VHDXM_TRY(at, map_(at, offset + length - at, extents));
+  }
+  return std::any_of(extents.begin(), extents.end(), [](const vhdx::Extent& extent) {
+    return extent.kind == vhdx::ExtentKind::kData;
+  });
+}
+
 Result<SeedDisk::Cell> SeedDisk::read_cell(std::uint64_t offset, std::span<std::byte> bytes,
                                            std::uint64_t hash_seed) const {
   Cell cell{.extents = {},
             .presence = SectorPresence(bytes.size(), disk_.logical_sector_bytes),
             .hash = {}};
   for (std::uint64_t at = offset; at < offset + bytes.size();) {
-    VHDXM_TRY(at, map(at, offset + bytes.size() - at, cell.extents));
+    VHDXM_TRY(at, map_(at, offset + bytes.size() - at, cell.extents));
   }
   for (const vhdx::Extent& extent : cell.extents) {
     const std::uint64_t begin = extent.virtual_offset - offset;
@@ -128,7 +157,7 @@ Error SeedDisk::changed(std::uint64_t offset) const {
   return Error{.code = Errc::kChecksum,
                .where = "the seed changed while cells were taken from it, at this byte",
                .offset = offset,
-               .subject = image_->layers().front()->name()};
+               .subject = name_};
 }
 
 // False if the cell has to be read and written. copy_file_range() in between would be no gain: what
@@ -137,7 +166,7 @@ Result<bool> SeedDisk::share_cell(std::uint64_t offset, std::span<std::byte> byt
                                   const Hash128& hash, std::uint64_t hash_seed,
                                   vhdx::BulkWriter& writer) const {
   std::vector<vhdx::Extent> extents;
-  VHDXM_TRY_VOID(map(offset, bytes.size(), extents));
+  VHDXM_TRY_VOID(map_(offset, bytes.size(), extents));
   const vhdx::Extent& extent = extents.front();
   if (extent.kind != vhdx::ExtentKind::kData || extent.length != bytes.size()) return false;
   VHDXM_TRY(const bool shared,

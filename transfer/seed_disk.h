@@ -1,11 +1,14 @@
-// A disk at the destination whose cells are taken where the disk that arrives has the same.
+// What is at the destination already, and whose cells are taken where the disk that arrives has
+// the same.
 //
 // An older copy, a template, a sibling: any VHDX of the folder with the same logical sector size.
 // Its content counts, as a guest would see it. Only where it and the disk are both differencing,
-// layer is held against layer, sectors and their presence.
+// layer is held against layer, sectors and their presence. Or what an earlier job left of this very
+// disk, when it had other blocks.
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 #include <string>
@@ -15,6 +18,7 @@
 #include "base/hash128.h"
 #include "base/result.h"
 #include "transfer/cell_hash.h"
+#include "transfer/job_journal.h"
 #include "transfer/messages.h"
 #include "vhdx/bulk_writer.h"
 #include "vhdx/image.h"
@@ -30,8 +34,18 @@ class SeedDisk {
   static Result<std::unique_ptr<SeedDisk>> open(const Directory& folder, const std::string& name,
                                                 const vhdx::Geometry& disk);
 
-  /// Whole cells in which the seed has data and `plan` has blocks; in order, joined.
-  Result<std::vector<HeldRange>> held_ranges(const vhdx::BlockPlan& plan) const;
+  /// `file`: the one that `begun` tells about, of a job that did not end. It is only read.
+  /// Errors: as vhdx::PlannedFile::open().
+  static Result<std::unique_ptr<SeedDisk>> open_begun(std::shared_ptr<PosixFile> file,
+                                                      const BegunFile& begun,
+                                                      const vhdx::Geometry& disk);
+
+  /// Whole cells in which the seed has data and `plan` has blocks; in order, joined. Stops when
+  /// there are `ranges_max`.
+  Result<std::vector<HeldRange>> held_ranges(const vhdx::BlockPlan& plan,
+                                             std::size_t ranges_max) const;
+  /// Whether it has data in the cell.
+  Result<bool> holds(std::uint64_t offset, std::uint64_t length) const;
 
   /// The hash of a cell that lies inside the seed. `buffer`: kCellBytes.
   Result<Hash128> hash_cell(std::uint64_t offset, std::uint64_t length, std::uint64_t hash_seed,
@@ -44,9 +58,10 @@ class SeedDisk {
                          vhdx::BulkWriter& writer) const;
 
  private:
-  SeedDisk(std::unique_ptr<vhdx::Image> image, const vhdx::Geometry& disk);
-  Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length,
-                            std::vector<vhdx::Extent>& out) const;
+  /// As vhdx::DiskView::map().
+  using Map = std::function<Result<std::uint64_t>(std::uint64_t offset, std::uint64_t length,
+                                                  std::vector<vhdx::Extent>& out)>;
+  SeedDisk(Map map, std::string name, std::uint64_t size_bytes, const vhdx::Geometry& disk);
   /// Reads a cell, absent sectors as zeros.
   struct Cell {
     std::vector<vhdx::Extent> extents;
@@ -60,9 +75,10 @@ class SeedDisk {
                           std::uint64_t hash_seed, vhdx::BulkWriter& writer) const;
   Error changed(std::uint64_t offset) const;
 
-  std::unique_ptr<vhdx::Image> image_;
+  const Map map_;
+  const std::string name_;
+  const std::uint64_t size_bytes_;
   const vhdx::Geometry disk_;
-  const bool by_layer_;  ///< Both are differencing.
 };
 
 }  // namespace vhdxm::transfer

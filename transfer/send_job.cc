@@ -11,6 +11,7 @@
 #include "base/random.h"
 #include "transfer/send_setup.h"
 #include "transfer/software.h"
+#include "transfer/source_chain.h"
 #include "vhdx/block_plan.h"
 #include "vhdx/layer_digest.h"
 
@@ -36,8 +37,20 @@ SendJob::SendJob(const SenderOptions& options, ProgressFunction progress)
       peer_(endpoint_text(options.host, options.port)),
       shares_(shares_of(options)),
       steering_(options, shares_),
-      limiter_(options.limit_bytes_per_second) {
+      limiter_(options.limit_bytes_per_second),
+      answers_(options.timeouts.stall),
+      listening_(options.timeouts.stall) {
   random_bytes(std::as_writable_bytes(std::span(preamble_.job_id)));
+}
+
+SendJob::SendJob(const SenderOptions& options, ProgressFunction progress, LiveSource& source,
+                 LivePasses& live, CutoverSource& cutover)
+    : SendJob(options, std::move(progress)) {
+  live_source_ = &source;
+  live_ = &live;
+  source_ = &source;
+  introduction_ = cutover.introduce(preamble_.job_id);
+  attach_live();
 }
 
 SendJob::~SendJob() {
@@ -67,12 +80,7 @@ void SendJob::work(Task task, Then then) {
 
 SendResult SendJob::run() {
   enter(Phase::kPlanning);
-  auto chain = SourceChain::open(options_.disk_path, options_.name, options_.flatten);
-  if (chain.has_error()) {
-    settle(chain.error(), classify(chain.error()), {});
-    return result();
-  }
-  chain_ = std::move(*chain);
+  if (source_ == nullptr && !open_source()) return result();
   if (!options_.seed_from.empty() && !Directory::is_plain_name(options_.seed_from)) {
     const Error error{.code = BaseErrc::kInvalidArgument,
                       .where = "the name of a seed is no plain name of a file",
@@ -104,20 +112,44 @@ SendResult SendJob::run() {
   cancelled_ = true;
   stop_streams(true);
   worker_.join();
+  if (live_ != nullptr) live_->wind_up();
   return result();
 }
 
+bool SendJob::open_source() {
+  auto chain = SourceChain::open(options_.disk_path, options_.name, options_.flatten);
+  if (chain.has_error()) {
+    settle(chain.error(), classify(chain.error()), {});
+    return false;
+  }
+  opened_ = std::move(*chain);
+  source_ = opened_.get();
+  return true;
+}
+
+void SendJob::set_limit(std::uint64_t bytes_per_second) {
+  limiter_.set_rate(bytes_per_second, std::chrono::steady_clock::now());
+}
+
 void SendJob::cancel() {
-  cancelled_ = true;
+  // A job that is handing over may be past the point where it can be cancelled.
+  if (live_ == nullptr) cancelled_ = true;
   asio::post(context_, [this] {
     if (!session_) {
+      cancelled_ = true;
       context_.stop();  // connecting: there is nobody to tell
       return;
     }
-    session_->on_cancel();
-    drain_actions();
-    if (control_) control_->stop_receiving();
+    if (live_ == nullptr) return cancel_session();
+    live_->cancel([this] { cancel_session(); });
   });
+}
+
+void SendJob::cancel_session() {
+  cancelled_ = true;
+  session_->on_cancel();
+  drain_actions();
+  if (control_) control_->stop_receiving();
 }
 
 asio::awaitable<void> SendJob::connect() {
@@ -125,6 +157,7 @@ asio::awaitable<void> SendJob::connect() {
   host_address_ = std::move(connection.address);
   cipher_ = std::move(connection.cipher);
   control_ = std::move(connection.channel);
+  control_->limit_by(limiter_);
 }
 
 asio::awaitable<void> SendJob::converse() {
@@ -138,6 +171,8 @@ asio::awaitable<void> SendJob::converse() {
                             .nonce = random_u64(),
                             .software = kSoftware,
                             .verify = options_.verify,
+                            .kind = live_ != nullptr ? JobKind::kLive : JobKind::kCopy,
+                            .handover = introduction_,
                             .disks = offer()});
   enter(Phase::kPlanning);
   session_->start();
@@ -148,6 +183,7 @@ asio::awaitable<void> SendJob::converse() {
     try {
       const Message message = co_await control_->receive();
       if (std::holds_alternative<Welcome>(message)) control_->allow_long_messages();
+      note_news(message);
       session_->on_message(message);
     } catch (const TransferError& problem) {
       lost = problem;
@@ -167,7 +203,7 @@ asio::awaitable<void> SendJob::converse() {
 }
 
 std::vector<OfferDisk> SendJob::offer() const {
-  std::vector<OfferDisk> disks = chain_->offer();
+  std::vector<OfferDisk> disks = source_->offer();
   // The disk that was asked for; its parents are what they are.
   disks.back().seed_name = options_.seed_from;
   return disks;
@@ -179,6 +215,7 @@ asio::awaitable<void> SendJob::report_regularly() {
     (void)co_await tick_.async_wait(asio::as_tuple(asio::use_awaitable));
     if (ended_) break;
     give_up_stalled();
+    look_for_stall();
     tell_progress();
   }
 }
@@ -210,14 +247,12 @@ void SendJob::fail(const Error& error, const std::string& text) {
 }
 
 void SendJob::act(SenderSession::Send& action) {
-  const std::size_t bytes = control_->send(action.message);
-  // Control does not wait for the limit, the streams wait for what control said.
-  (void)limiter_.take(control_->socket().wire_bytes(bytes), std::chrono::steady_clock::now());
+  control_->send(action.message);
 }
 
 void SendJob::act(SenderSession::ComputeDigest& action) {
   disk_ = action.disk;
-  counters_.phase_total = chain_->payload_bytes(action.disk);
+  counters_.phase_total = source_->payload_bytes(action.disk);
   counters_.phase_done = 0;
   enter(action.verify ? Phase::kVerifying : Phase::kComparing);
   const vhdx::WorkWatch watch{.progress =
@@ -230,7 +265,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
       [this, disk = action.disk, seed = session_->hash_seed(), watch] {
         BufferPool pool(kDigestBytes, 1);
         const Buffer buffer = pool.acquire();
-        return vhdx::layer_digest(chain_->view(disk), seed, buffer.bytes(), watch);
+        return vhdx::layer_digest(source_->view(disk), seed, buffer.bytes(), watch);
       },
       [this, disk = action.disk](const Hash128& digest) { session_->on_digest(disk, digest); });
 }
@@ -238,7 +273,7 @@ void SendJob::act(SenderSession::ComputeDigest& action) {
 void SendJob::act(SenderSession::PreparePlan& action) {
   disk_ = action.disk;
   enter(Phase::kPlanning);
-  work([this, disk = action.disk] { return vhdx::BlockPlan::of_disk(chain_->view(disk)); },
+  work([this, disk = action.disk] { return vhdx::BlockPlan::of_disk(source_->view(disk)); },
        [this, disk = action.disk](const vhdx::BlockPlan& plan) {
          session_->on_plan(disk, plan.encoded());
        });
@@ -304,7 +339,9 @@ void SendJob::act(SenderSession::CopyDisk& action) {
   resumed_bytes_ += action.resumed_bytes;
   if (action.partial == PartialState::kReplaced) ++partials_replaced_;
   enter(Phase::kCopying);
-  queue_->begin_disk(action.disk, chain_->view(action.disk), std::move(action.held));
+  if (live_ != nullptr) live_->on_copying();
+  queue_->begin_disk(action.disk, source_->view(action.disk), std::move(action.held),
+                     live_ != nullptr ? 1 : 0);
 }
 
 void SendJob::act(SenderSession::TakeHashes& action) {
@@ -341,20 +378,20 @@ void SendJob::act(SenderSession::RequeueStream& action) {
 
 void SendJob::act(SenderSession::CheckSource& action) {
   enter(Phase::kCommitting);
-  auto unchanged = chain_->check_unchanged(action.disk);
+  auto unchanged = source_->check_unchanged(action.disk);
   if (unchanged.has_error()) return fail(unchanged.error(), {});
   session_->on_source_unchanged(action.disk);
 }
 
 void SendJob::act(SenderSession::DiskDone& action) {
   const std::uint32_t disk = action.disk;
-  const vhdx::Geometry& geometry = chain_->view(disk).geometry();
+  const vhdx::Geometry& geometry = source_->view(disk).geometry();
   reports_.push_back(
-      {.name = chain_->name(disk),
-       .source_path = chain_->path(disk),
+      {.name = source_->name(disk),
+       .source_path = source_->path(disk),
        .outcome = action.identical ? DiskReport::Outcome::kIdentical : DiskReport::Outcome::kSent,
        .virtual_bytes = geometry.virtual_size_bytes,
-       .payload_bytes = chain_->payload_bytes(disk),
+       .payload_bytes = source_->payload_bytes(disk),
        .ledger = action.identical ? std::string{} : to_string(ledger_),
        .verified = options_.verify && !action.identical,
        .resumed = resumed_ && !action.identical,
@@ -367,12 +404,72 @@ void SendJob::act(SenderSession::DiskDone& action) {
   }
 }
 
+void SendJob::attach_live() {
+  live_->attach(
+      {.context = context_,
+       .worker = worker_,
+       .post = [this](std::function<void()> function) { post(std::move(function)); },
+       .begin_pass =
+           [this](std::uint32_t pass) {
+             queue_->begin_pass(pass, live_source_->sources(), [this] {
+               post([this] {
+                 if (!session_->over()) live_->on_pass_sent();
+               });
+             });
+           },
+       .agree = [this](std::uint32_t pass) { session_->on_pass_copied(pass, pass_ledgers()); },
+       .ledgers = [this] { return pass_ledgers(); },
+       .pass_bytes = [this] { return queue_->pass_bytes(); },
+       .send = [this](HandoverBody body) { session_->send_handover(std::move(body)); },
+       .finish = [this] { session_->on_handed_over(); },
+       .fail =
+           [this](const Error& error, const std::string& text) {
+             settle(error, classify(error), text);
+             fail(error, text);
+           },
+       .tell = [this] { tell_progress(); }},
+      preamble_.job_id);
+}
+
+std::vector<PassLedger> SendJob::pass_ledgers() const {
+  std::vector<PassLedger> ledgers;
+  for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+    const Ledger ledger = queue_->ledger(disk);
+    ledgers.push_back(
+        {.ledger = ledger.sum(), .entries = ledger.entries(), .raw_bytes = ledger.raw_bytes()});
+  }
+  return ledgers;
+}
+
+void SendJob::act(SenderSession::Introduced& action) {
+  live_->on_introduced(std::move(action.body));
+}
+
+void SendJob::act(SenderSession::StartPasses&) {
+  enter(Phase::kCopying);
+  std::uint64_t payload = 0;
+  for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+    payload += source_->payload_bytes(disk);
+  }
+  live_->on_copied(payload);
+}
+
+void SendJob::act(SenderSession::PassDone& action) {
+  live_->on_pass_done(std::chrono::microseconds(action.sync_us));
+}
+
+void SendJob::act(SenderSession::DeliverHandover& action) {
+  live_->on_handover(std::move(action.body));
+}
+
 void SendJob::act(SenderSession::Finish&) {
   enter(Phase::kDone);
 }
 
 void SendJob::act(SenderSession::Abort& action) {
   cancelled_ = true;
+  // Before anything that takes time: a guest may be waiting.
+  if (live_ != nullptr) live_->on_over();
   std::string text;
   if (!action.peer_text.empty()) text = peer_ + ": " + action.peer_text;
   settle(action.error, classify(action.error), text);
@@ -397,11 +494,54 @@ void SendJob::give_up_stalled() {
     const bool idle = state.in_flight == 0 || stream->held_back();
     if (idle || sent != last.sent_bytes || state.acknowledged != last.acknowledged) {
       last = {.sent_bytes = sent, .acknowledged = state.acknowledged, .when = now};
-    } else if (now - last.when > options_.timeouts.stall) {
+    } else if (now - last.when > options_.timeouts.stall && !last.given_up) {
       stream->give_up();
-      last.when = now;
+      last.given_up = true;
+      ++news_;  // another one is tried before the job is given up
     }
   }
+}
+
+// Neither what comes by the clock, nor an acknowledgement of nothing: what Written counts is looked
+// at where it is taken.
+void SendJob::note_news(const Message& message) {
+  const auto* written = std::get_if<Written>(&message);
+  if (written != nullptr) {
+    if (written->credit_bytes > 0) ++news_;
+    return;
+  }
+  const bool by_the_clock = std::holds_alternative<Heartbeat>(message) ||
+                            std::holds_alternative<Load>(message) ||
+                            std::holds_alternative<Durable>(message);
+  if (!by_the_clock) ++news_;
+}
+
+Awaited SendJob::awaited() const {
+  // It cannot answer what it was not told yet.
+  if (control_->has_unsent()) return {};
+  if (!session_->copying()) return session_->awaited();
+  const bool limited = std::any_of(streams_.begin(), streams_.end(),
+                                   [](const auto& stream) { return stream->held_back(); });
+  if (limited || !queue_->waits_for_receiver()) return {};
+  return session_->awaited();
+}
+
+// A receiver may be alive and never answer, or never read.
+void SendJob::look_for_stall() {
+  if (!session_ || session_->over()) return;
+  const auto now = std::chrono::steady_clock::now();
+  std::uint64_t movement = news_ + control_->sent_bytes();
+  if (queue_) movement += queue_->acknowledged();
+  for (const auto& stream : streams_) movement += stream->sent_bytes();
+  auto stalled = answers_.look(awaited(), movement, now);
+  if (!stalled) {
+    const Awaited reader{.what = control_->has_unsent() ? kReadsWhatItIsTold : nullptr};
+    stalled = listening_.look(reader, control_->sent_bytes(), now);
+  }
+  if (!stalled) return;
+  const Error error = std::move(*stalled).about(peer_);
+  settle(error, classify(error), stalled_text(error));
+  fail(error, {});
 }
 
 void SendJob::settle(const Error& error, FailureClass failure_class, const std::string& text) {
@@ -427,13 +567,13 @@ Progress SendJob::snapshot() {
   progress.phase = phase_;
   progress.elapsed = std::chrono::steady_clock::now() - started_;
   progress.disk_index = disk_;
-  if (chain_) {
-    progress.disk = chain_->name(disk_);
-    progress.disk_count = static_cast<std::uint32_t>(chain_->size());
-    for (std::uint32_t disk = 0; disk < chain_->size(); ++disk) {
-      progress.bytes_total += chain_->payload_bytes(disk);
+  if (source_ != nullptr) {
+    progress.disk = source_->name(disk_);
+    progress.disk_count = static_cast<std::uint32_t>(source_->size());
+    for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+      progress.bytes_total += source_->payload_bytes(disk);
       progress.unallocated_bytes +=
-          chain_->view(disk).geometry().virtual_size_bytes - chain_->payload_bytes(disk);
+          source_->view(disk).geometry().virtual_size_bytes - source_->payload_bytes(disk);
     }
   }
   for (const DiskReport& report : reports_) {

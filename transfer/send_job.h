@@ -16,24 +16,32 @@
 #include "transfer/control_channel.h"
 #include "transfer/extent_queue.h"
 #include "transfer/job_counters.h"
+#include "transfer/live_passes.h"
 #include "transfer/memory_budget.h"
 #include "transfer/mode_steering.h"
 #include "transfer/rate_limiter.h"
+#include "transfer/send_source.h"
 #include "transfer/send_stream.h"
 #include "transfer/sender.h"
 #include "transfer/sender_session.h"
-#include "transfer/source_chain.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 
 /// Everything but cancel() and the bodies of work() runs on the thread that calls run().
 class SendJob {
  public:
+  /// Of the disk that the options name.
   SendJob(const SenderOptions& options, ProgressFunction progress);
+  /// Of disks in use, in passes. Both live longer than the job.
+  SendJob(const SenderOptions& options, ProgressFunction progress, LiveSource& source,
+          LivePasses& live, CutoverSource& cutover);
   ~SendJob();
 
   SendResult run();
   void cancel();
+  /// 0: none. From any thread.
+  void set_limit(std::uint64_t bytes_per_second);
 
  private:
   asio::awaitable<void> converse();
@@ -53,6 +61,10 @@ class SendJob {
   void act(SenderSession::RequeueStream& action);
   void act(SenderSession::CheckSource& action);
   void act(SenderSession::DiskDone& action);
+  void act(SenderSession::Introduced& action);
+  void act(SenderSession::StartPasses& action);
+  void act(SenderSession::PassDone& action);
+  void act(SenderSession::DeliverHandover& action);
   void act(SenderSession::Finish& action);
   void act(SenderSession::Abort& action);
 
@@ -62,9 +74,16 @@ class SendJob {
   template <class Function>
   void post(Function function);
 
+  bool open_source();
+  void attach_live();
+  std::vector<PassLedger> pass_ledgers() const;
+  void cancel_session();
   void start_streams_job();
   void stop_streams(bool at_once);
   void give_up_stalled();
+  void look_for_stall();
+  Awaited awaited() const;
+  void note_news(const Message& message);
   void fail(const Error& error, const std::string& text);
   void settle(const Error& error, FailureClass failure_class, const std::string& text);
   void enter(Phase phase);
@@ -81,7 +100,11 @@ class SendJob {
 
   asio::io_context context_{1};
   asio::thread_pool worker_{1};
-  std::unique_ptr<SourceChain> chain_;
+  std::unique_ptr<SendSource> opened_;
+  LiveSource* live_source_ = nullptr;  ///< Null: of disks that nobody writes to.
+  LivePasses* live_ = nullptr;         ///< Null, as it.
+  SendSource* source_ = nullptr;       ///< One of those.
+  HandoverBody introduction_;          ///< Of a live job.
   std::unique_ptr<SenderSession> session_;
   std::shared_ptr<ControlChannel> control_;
   std::string host_address_;
@@ -100,8 +123,12 @@ class SendJob {
     std::uint64_t sent_bytes = 0;
     std::uint64_t acknowledged = 0;
     std::chrono::steady_clock::time_point when;
+    bool given_up = false;
   };
   std::map<std::uint32_t, Movement> movements_;
+  std::uint64_t news_ = 0;  ///< Messages that got the job on; streams that were given up.
+  StallWatch answers_;
+  StallWatch listening_;  ///< Whether the receiver takes what control says.
 
   std::atomic<bool> cancelled_{false};
   asio::steady_timer tick_{context_};

@@ -3,7 +3,16 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/check.h"
+
 namespace vhdxm::transfer {
+namespace {
+
+// Short enough that the plan of a large disk, held to a low limit, is a sign of life now and again.
+constexpr std::size_t kPlanPartBytes = 64 * 1024;
+static_assert(kPlanPartBytes <= kBlockPlanPartBytesMax);
+
+}  // namespace
 
 SenderSession::SenderSession(Config config) : config_(std::move(config)) {}
 
@@ -40,6 +49,47 @@ void SenderSession::unexpected(const char* what) {
            "The other side said something that does not fit here.");
 }
 
+Awaited SenderSession::awaited() const {
+  const std::uint64_t whole_disk =
+      disk_ < config_.disks.size() ? config_.disks[disk_].description.geometry.virtual_size_bytes
+                                   : 0;
+  switch (state_) {
+    case State::kWelcome:
+      return {.what = "Welcome"};
+    case State::kOfferReply:
+      return {.what = "OfferReply"};
+    case State::kCompareSame:
+      return {.what = "CompareSame", .work_bytes = whole_disk};
+    case State::kDiskReady:
+      return {.what = "HeldRanges or DiskReady", .work_bytes = config_.disks[disk_].payload_bytes};
+    case State::kTokens:
+      return {.what = "StreamTokens"};
+    case State::kCopying:
+      if (!lost_.empty()) return {.what = "StreamDrained"};
+      if (tokens_awaited_ > 0) return {.what = "StreamTokens"};
+      return {.what = "Written or CellHashes"};
+    case State::kSealed:
+      return {.what = "DiskSealed", .work_bytes = config_.disks[disk_].payload_bytes};
+    case State::kVerifySame:
+      return {.what = "VerifySame", .work_bytes = whole_disk};
+    case State::kCommitted:
+      return {.what = "DiskCommitted"};
+    case State::kJobDone:
+      return {.what = "JobDone"};
+    case State::kStart:
+    case State::kCompareDigest:
+    case State::kPlan:
+    case State::kVerifyDigest:
+    case State::kSourceCheck:
+    // Nothing may have to be sent for any time; how long a hold may last is the caller's.
+    case State::kPasses:
+    case State::kPassSynced:
+    case State::kOver:
+      break;
+  }
+  return {};
+}
+
 void SenderSession::handle(const Welcome& message) {
   if (state_ != State::kWelcome) return unexpected("Welcome, twice");
   const bool more_features = (message.features & ~config_.features) != 0;
@@ -63,19 +113,28 @@ void SenderSession::send_offer() {
     for (auto& item : items) send(OfferItem{.disk = index, .item = std::move(item)});
     ++index;
   }
-  send(OfferEnd{.disk_count = index});
+  send(OfferEnd{.disk_count = index, .kind = config_.kind, .handover = config_.handover});
 }
 
 void SenderSession::handle(const OfferReply& message) {
   if (state_ != State::kOfferReply || message.actions.size() != config_.disks.size()) {
     return unexpected("OfferReply");
   }
+  for (const OfferAction action : message.actions) {
+    if (config_.kind == JobKind::kLive && action != OfferAction::kSend) {
+      return unexpected("OfferReply: a disk in use is not compared");
+    }
+  }
+  if (config_.kind == JobKind::kLive) actions_.emplace_back(Introduced{message.handover});
   offer_actions_ = message.actions;
   next_disk();
 }
 
 void SenderSession::next_disk() {
-  if (disk_ == config_.disks.size()) {
+  if (disk_ == config_.disks.size() && config_.kind == JobKind::kLive) {
+    actions_.emplace_back(StartPasses{});
+    state_ = State::kPasses;
+  } else if (disk_ == config_.disks.size()) {
     send(EndJob{});
     state_ = State::kJobDone;
   } else if (offer_actions_[disk_] == OfferAction::kCompare) {
@@ -111,7 +170,7 @@ void SenderSession::finish_disk(bool identical) {
 void SenderSession::on_plan(std::uint32_t disk, std::span<const std::byte> encoded) {
   if (over() || state_ != State::kPlan || disk != disk_) return;
   for (std::size_t at = 0; at < encoded.size();) {
-    const auto part = encoded.subspan(at, std::min(kBlockPlanPartBytesMax, encoded.size() - at));
+    const auto part = encoded.subspan(at, std::min(kPlanPartBytes, encoded.size() - at));
     send(PlanPart{.disk = disk, .first_byte = at, .bytes = {part.begin(), part.end()}});
     at += part.size();
   }
@@ -132,7 +191,7 @@ void SenderSession::handle(const HeldRanges& message) {
 void SenderSession::handle(const DiskReady& message) {
   if (!expect(State::kDiskReady, message.disk, "DiskReady")) return;
   copy_ = CopyDisk{.disk = disk_,
-                   .held = held_.ranges(),
+                   .held = held_.share(),
                    .partial = message.partial,
                    .resumed_bytes = message.resumed_bytes};
   if (streams_opened_) return start_copy();
@@ -246,6 +305,7 @@ void SenderSession::handle(const DiskSealed& message) {
     return on_error(Error{.code = Errc::kLedgerMismatch, .where = "DiskSealed"},
                     "The destination's ledger is not the one that was sent.");
   }
+  if (config_.kind == JobKind::kLive) return finish_disk(false);
   if (!config_.verify) return check_source();
   actions_.emplace_back(ComputeDigest{.disk = disk_, .verify = true});
   state_ = State::kVerifyDigest;
@@ -268,6 +328,36 @@ void SenderSession::on_source_unchanged(std::uint32_t disk) {
 
 void SenderSession::handle(const DiskCommitted& message) {
   if (expect(State::kCommitted, message.disk, "DiskCommitted")) finish_disk(false);
+}
+
+void SenderSession::on_pass_copied(std::uint32_t pass, std::vector<PassLedger> ledgers) {
+  if (over()) return;
+  VHDXM_CHECK(state_ == State::kPasses && pass == pass_ + 1);
+  pass_ = pass;
+  send(EndPass{.pass = pass, .disks = std::move(ledgers)});
+  state_ = State::kPassSynced;
+}
+
+void SenderSession::handle(const PassSynced& message) {
+  if (state_ != State::kPassSynced || message.pass != pass_) return unexpected("PassSynced");
+  state_ = State::kPasses;
+  actions_.emplace_back(PassDone{.pass = message.pass, .sync_us = message.sync_us});
+}
+
+void SenderSession::send_handover(std::vector<std::byte> body) {
+  if (!over()) send(Handover{.body = std::move(body)});
+}
+
+void SenderSession::handle(const Handover& message) {
+  if (state_ != State::kPasses && state_ != State::kPassSynced) return unexpected("Handover");
+  actions_.emplace_back(DeliverHandover{.body = message.body});
+}
+
+void SenderSession::on_handed_over() {
+  if (over()) return;
+  VHDXM_CHECK(state_ == State::kPasses);
+  send(EndJob{});
+  state_ = State::kJobDone;
 }
 
 void SenderSession::handle(const JobDone&) {

@@ -10,6 +10,11 @@
 //               CopyDisk, frames and Written, > EndDisk < DiskSealed
 //               [ComputeDigest > VerifyDisk < VerifySame]  CheckSource > CommitDisk < DiskCommitted
 //   EndJob/JobDone.
+//
+// A live job's disks are not committed one by one: after the last DiskSealed come passes, of which
+// whoever runs the job decides how many, and then the hand-over's own messages:
+//     StartPasses, frames and Written, on_pass_copied() > EndPass < PassSynced, PassDone, again ...
+//     > Handover < Handover ..., on_handed_over() > EndJob < JobDone.
 #pragma once
 
 #include <cstdint>
@@ -23,6 +28,7 @@
 #include "transfer/held_ranges.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
+#include "transfer/stall_watch.h"
 
 namespace vhdxm::transfer {
 
@@ -37,6 +43,8 @@ class SenderSession {
     std::uint64_t nonce = 0;
     std::string software;
     bool verify = false;
+    JobKind kind = JobKind::kCopy;         ///< kLive: without verify.
+    std::vector<std::byte> handover = {};  ///< kLive: OfferEnd::handover.
     /// Parents first; opaque items may stand in the descriptions, they are sent one by one.
     std::vector<OfferDisk> disks;
     /// Broken streams that are replaced before the job gives up.
@@ -59,7 +67,7 @@ class SenderSession {
   };
   struct CopyDisk {  ///< Answer: on_copied(), when everything sent is acknowledged as written.
     std::uint32_t disk = 0;
-    std::vector<HeldRange> held;  ///< In order, apart, inside the disk; whole cells.
+    SharedRanges held;  ///< In order, apart, inside the disk; whole cells.
     PartialState partial = PartialState::kNone;
     std::uint64_t resumed_bytes = 0;
   };
@@ -88,6 +96,17 @@ class SenderSession {
     std::uint32_t disk = 0;
     bool identical = false;
   };
+  struct Introduced {  ///< Live jobs: OfferReply::handover. Before anything is copied.
+    std::vector<std::byte> body;
+  };
+  struct StartPasses {};  ///< Live jobs: the first pass is done of every disk.
+  struct PassDone {       ///< It is durable at the destination. Another may begin.
+    std::uint32_t pass = 0;
+    std::uint64_t sync_us = 0;
+  };
+  struct DeliverHandover {
+    std::vector<std::byte> body;
+  };
   struct Finish {};
   struct Abort {  ///< The peer has been told, if the error is ours.
     Error error;
@@ -95,7 +114,8 @@ class SenderSession {
   };
   using Action =
       std::variant<Send, ComputeDigest, PreparePlan, OpenStreams, CopyDisk, TakeHashes, Acknowledge,
-                   NoteLoad, NoteDurable, RequeueStream, CheckSource, DiskDone, Finish, Abort>;
+                   NoteLoad, NoteDurable, RequeueStream, CheckSource, DiskDone, Introduced,
+                   StartPasses, PassDone, DeliverHandover, Finish, Abort>;
 
   explicit SenderSession(Config config);
 
@@ -109,6 +129,13 @@ class SenderSession {
   void on_hashes_used(std::uint32_t disk, std::uint32_t cells);
   void on_copied(std::uint32_t disk, const Ledger& ledger);
   void on_source_unchanged(std::uint32_t disk);
+  /// Live jobs, after StartPasses: everything of the pass is acknowledged as written.
+  /// Requires: the pass before it is done.
+  void on_pass_copied(std::uint32_t pass, std::vector<PassLedger> ledgers);
+  /// Live jobs: for the other side's hand-over. Between passes, or after the last.
+  void send_handover(std::vector<std::byte> body);
+  /// Live jobs: the destination owns the disks, and said so.
+  void on_handed_over();
   /// A stream broke or could not be joined. `open_streams`: how many are still up.
   void on_stream_lost(std::uint32_t stream);
   /// The person or program that runs the job wants it to end.
@@ -120,6 +147,10 @@ class SenderSession {
   const Welcome& welcome() const { return welcome_; }
   std::uint64_t hash_seed() const { return config_.nonce + welcome_.nonce; }
   bool over() const { return state_ == State::kOver; }
+  /// What the receiver has to say next; nothing while this side has to go on. While a disk is
+  /// copied only the queue knows which of the two it is.
+  Awaited awaited() const;
+  bool copying() const { return state_ == State::kCopying; }
   unsigned streams_replaced() const { return replacements_; }
 
  private:
@@ -138,6 +169,8 @@ class SenderSession {
     kVerifySame,
     kSourceCheck,
     kCommitted,
+    kPasses,      ///< Live: frames of a pass go, or nothing does.
+    kPassSynced,  ///< Live: EndPass was sent.
     kJobDone,
     kOver,
   };
@@ -160,6 +193,8 @@ class SenderSession {
   void handle(const DiskSealed& message);
   void handle(const VerifySame& message);
   void handle(const DiskCommitted& message);
+  void handle(const PassSynced& message);
+  void handle(const Handover& message);
   void handle(const JobDone& message);
   void handle(const Fail& message);
   void handle(const Cancel& message);
@@ -187,6 +222,7 @@ class SenderSession {
   std::uint32_t streams_granted_ = 0;
   std::vector<std::uint32_t> lost_;  ///< Streams whose StreamDrained has not come.
   Hash128 ledger_;
+  std::uint32_t pass_ = 1;  ///< Live: the last that was begun.
   std::deque<Action> actions_;
 };
 

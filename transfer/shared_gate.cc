@@ -1,5 +1,7 @@
 #include "transfer/shared_gate.h"
 
+#include <algorithm>
+
 #include "base/check.h"
 
 namespace vhdxm::transfer {
@@ -12,8 +14,24 @@ SharedGate::Pass::~Pass() {
   if (gate_ != nullptr) gate_->finish(verdict_);
 }
 
-Result<SharedGate::Pass> SharedGate::enter() {
+// Turns are handed out in the order in which writes come, each as long as its bytes take.
+void SharedGate::await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t bytes) {
+  if (throttle_ == 0 || gate_.state() != WriteGate::State::kTracking) return;
+  using Clock = std::chrono::steady_clock;
+  const Clock::time_point now = Clock::now();
+  const Clock::time_point turn = std::min(std::max(now, next_turn_), now + kThrottledWaitMax);
+  const std::chrono::duration<double> takes(static_cast<double>(bytes) /
+                                            static_cast<double>(throttle_));
+  next_turn_ = turn + std::chrono::duration_cast<Clock::duration>(
+                          std::min<std::chrono::duration<double>>(takes, kThrottledWaitMax));
+  ++waiting_;
+  opened_.wait_until(lock, turn, [this] { return throttle_ == 0; });
+  --waiting_;
+}
+
+Result<SharedGate::Pass> SharedGate::enter(std::uint64_t bytes) {
   std::unique_lock lock(mutex_);
+  await_turn(lock, bytes);
   WriteGate::Verdict verdict = gate_.admit();
   while (verdict == WriteGate::Verdict::kWait) {
     ++waiting_;
@@ -77,6 +95,17 @@ Result<bool> SharedGate::fence_after(std::uint64_t number,
   VHDXM_CHECK(gate_.fence(number));
   opened_.notify_all();
   return true;
+}
+
+void SharedGate::throttle(std::uint64_t bytes_per_second) {
+  const std::lock_guard lock(mutex_);
+  throttle_ = bytes_per_second;
+  opened_.notify_all();
+}
+
+std::uint64_t SharedGate::throttled_to() const {
+  const std::lock_guard lock(mutex_);
+  return throttle_;
 }
 
 void SharedGate::take_over() {

@@ -42,9 +42,9 @@ class SharedGate {
     WriteGate::Verdict verdict_;
   };
 
-  /// Lets a write through, after waiting as long as the gate is held.
-  /// Errors: EPERM while it is fenced or armed.
-  Result<Pass> enter();
+  /// Lets a write of so many bytes through, after waiting as long as the gate is held, or for its
+  /// turn while writes are slowed down. Errors: EPERM while it is fenced or armed.
+  Result<Pass> enter(std::uint64_t bytes = 0);
 
   /// As WriteGate's; returns when no unmarked write is under way.
   void start_tracking();
@@ -62,12 +62,19 @@ class SharedGate {
   Result<bool> fence_after(std::uint64_t number, const std::function<Result<void>()>& commit);
   void take_over();
 
+  /// Slows tracked writes down to so many bytes a second, all together; 0: not. A write waits at
+  /// most kThrottledWaitMax for it, so guests see slow disks, never dead ones.
+  void throttle(std::uint64_t bytes_per_second);
+  std::uint64_t throttled_to() const;
+  static constexpr std::chrono::milliseconds kThrottledWaitMax{500};
+
   WriteGate::State state() const;
   /// Writes that wait.
   std::uint64_t waiting() const;
 
  private:
   void finish(WriteGate::Verdict admitted);
+  void await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t bytes);
 
   mutable std::mutex mutex_;
   std::condition_variable opened_;    ///< Not held any more.
@@ -75,6 +82,8 @@ class SharedGate {
   // Protected by mutex_.
   WriteGate gate_;
   std::uint64_t waiting_ = 0;
+  std::uint64_t throttle_ = 0;  ///< Bytes a second.
+  std::chrono::steady_clock::time_point next_turn_{};
 };
 
 }  // namespace vhdxm::transfer

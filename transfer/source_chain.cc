@@ -11,9 +11,6 @@
 namespace vhdxm::transfer {
 namespace {
 
-// What a moved disk needs beside its blocks: header section, log, metadata; the BAT is added.
-constexpr std::uint64_t kFixedPartsBytes = 3 * vhdx::kMiB;
-
 Result<PosixFile::Stamp> stamp_of(const std::string& path) {
   VHDXM_TRY(const auto file, PosixFile::open(path, {}));
   VHDXM_TRY(const bool in_use, file->is_written_by_qemu());
@@ -23,20 +20,6 @@ Result<PosixFile::Stamp> stamp_of(const std::string& path) {
                  .subject = path};
   }
   return file->stamp();
-}
-
-Result<std::uint64_t> payload_of(vhdx::DiskView& disk) {
-  const std::uint64_t size = disk.geometry().virtual_size_bytes;
-  std::uint64_t bytes = 0;
-  std::vector<vhdx::Extent> extents;
-  for (std::uint64_t at = 0; at < size;) {
-    extents.clear();
-    VHDXM_TRY(at, disk.map(at, size - at, extents));
-    for (const vhdx::Extent& extent : extents) {
-      if (extent.kind == vhdx::ExtentKind::kData) bytes += extent.length;
-    }
-  }
-  return bytes;
 }
 
 }  // namespace
@@ -102,14 +85,10 @@ std::vector<OfferDisk> SourceChain::offer() const {
   std::vector<OfferDisk> disks;
   for (std::uint32_t disk = 0; disk < size(); ++disk) {
     const vhdx::Description& description = view(disk).description();
-    const vhdx::Geometry& geometry = description.geometry;
-    const bool fixed = geometry.type == vhdx::DiskType::kFixed;
-    const std::uint64_t payload = fixed ? geometry.virtual_size_bytes : payload_bytes_[disk];
-    const std::uint64_t bat = geometry.bat_entry_count() * vhdx::kBatEntryBytes;
     disks.push_back({.disk = disk,
                      .name = names_[disk],
                      .description = description,
-                     .payload_bytes = payload + bat + kFixedPartsBytes});
+                     .payload_bytes = room_for(description.geometry, payload_bytes_[disk])});
   }
   return disks;
 }

@@ -7,13 +7,14 @@
 
 #include "base/posix_file.h"
 #include "transfer/messages.h"
+#include "transfer/send_source.h"
 #include "vhdx/flattened_disk.h"
 #include "vhdx/image.h"
 
 namespace vhdxm::transfer {
 
 /// Thread safety: const members may be called from several threads.
-class SourceChain {
+class SourceChain final : public SendSource {
  public:
   /// Opens the disk and its parents and proves that no block of any stands in two places.
   /// `name`: of the leaf at the destination; empty: its file name.
@@ -23,19 +24,16 @@ class SourceChain {
   static Result<std::unique_ptr<SourceChain>> open(const std::string& path, const std::string& name,
                                                    bool flatten);
 
-  /// Parents first, as they are offered.
-  std::size_t size() const { return flattened_ ? 1 : image_->layers().size(); }
-  vhdx::DiskView& view(std::uint32_t disk) const;
-  /// With opaque items in the description, and the file's real path beside it.
-  std::vector<OfferDisk> offer() const;
-  const std::string& name(std::uint32_t disk) const { return names_[disk]; }
-  const std::string& path(std::uint32_t disk) const;
-  /// Bytes of payload that the map of the disk says there are.
-  std::uint64_t payload_bytes(std::uint32_t disk) const { return payload_bytes_[disk]; }
+  std::size_t size() const override { return flattened_ ? 1 : image_->layers().size(); }
+  vhdx::DiskView& view(std::uint32_t disk) const override;
+  std::vector<OfferDisk> offer() const override;
+  const std::string& name(std::uint32_t disk) const override { return names_[disk]; }
+  const std::string& path(std::uint32_t disk) const override;
+  std::uint64_t payload_bytes(std::uint32_t disk) const override { return payload_bytes_[disk]; }
 
   /// Errors: Errc::kSourceChanged if a file that the disk is made of is not as it was when it was
   /// opened.
-  Result<void> check_unchanged(std::uint32_t disk) const;
+  Result<void> check_unchanged(std::uint32_t disk) const override;
 
  private:
   SourceChain() = default;

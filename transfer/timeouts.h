@@ -19,7 +19,9 @@ struct Timeouts {
   /// disk does not silence a peer, only its death does.
   std::chrono::milliseconds silence{20'000};
   /// A data stream that owes something and neither sends a byte nor is told of one written for so
-  /// long is given up and replaced. Longer than a slow disk takes to sync what it cached.
+  /// long is given up and replaced. A job in which the other side lets so much time pass, alive but
+  /// without the step that is due, is given up; where it has a disk to read or write first, it has
+  /// longer (transfer/stall_watch.h). Longer than a slow disk takes to sync what it cached.
   std::chrono::milliseconds stall{60'000};
   /// After the last word, for the other side to read it and close.
   std::chrono::milliseconds goodbye{3'000};

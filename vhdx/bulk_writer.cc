@@ -363,14 +363,16 @@ Result<void> BulkWriter::complete() {
   return file_->sync();
 }
 
-Result<std::vector<BulkWriter::Range>> BulkWriter::held_ranges(std::uint64_t grid_bytes) {
+Result<std::vector<BulkWriter::Range>> BulkWriter::held_ranges(std::uint64_t grid_bytes,
+                                                               std::size_t ranges_max) {
   const std::uint64_t block_bytes = description_.geometry.block_bytes;
   const std::uint64_t size = description_.geometry.virtual_size_bytes;
   const std::uint64_t blocks = description_.geometry.block_count();
   VHDXM_CHECK(grid_bytes != 0 && block_bytes % grid_bytes == 0);
   std::vector<Range> ranges;
   File::DataRun run;
-  for (std::uint64_t block = plan_.next_present(0, blocks); block < blocks;
+  for (std::uint64_t block = plan_.next_present(0, blocks);
+       block < blocks && ranges.size() < ranges_max;
        block = plan_.next_present(block + 1, blocks)) {
     const std::uint64_t begin = plan_.payload_offset(block);
     const std::uint64_t end = begin + block_bytes;
@@ -396,6 +398,18 @@ Result<std::vector<BulkWriter::Range>> BulkWriter::held_ranges(std::uint64_t gri
     }
   }
   return ranges;
+}
+
+Result<bool> BulkWriter::holds(std::uint64_t virtual_offset, std::uint64_t length) {
+  VHDXM_TRY_VOID(check_range(virtual_offset, length));
+  for (std::uint64_t done = 0; done < length;) {
+    const Piece piece = piece_at(virtual_offset + done, length - done);
+    done += piece.length;
+    if (plan_.use(piece.block) == BlockUse::kAbsent) continue;
+    VHDXM_TRY(const File::DataRun run, file_->next_data(file_offset(piece)));
+    if (run.begin < std::min(run.end, file_offset(piece) + piece.length)) return true;
+  }
+  return false;
 }
 
 Result<void> BulkWriter::unseal() {

@@ -76,13 +76,17 @@ class BulkWriter {
 
   /// The ranges of planned blocks in which the file may hold content, as far as its holes tell:
   /// in order, joined, widened to multiples of `grid_bytes` or the end of the disk.
-  /// Requires: grid_bytes divides the block size. Cost: a look at the file for each of its runs of
-  /// data, and no reading.
+  /// Stops when there are `ranges_max`. Requires: grid_bytes divides the block size. Cost: a look
+  /// at the file for each of its runs of data, and no reading.
   struct Range {
     std::uint64_t offset = 0;
     std::uint64_t length = 0;
   };
-  Result<std::vector<Range>> held_ranges(std::uint64_t grid_bytes);
+  Result<std::vector<Range>> held_ranges(std::uint64_t grid_bytes,
+                                         std::size_t ranges_max = ~std::size_t{0});
+
+  /// Whether the file may hold content in the range, as far as its holes tell.
+  Result<bool> holds(std::uint64_t virtual_offset, std::uint64_t length);
 
   /// Makes what was written so far durable.
   Result<void> sync();

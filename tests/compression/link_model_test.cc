@@ -102,6 +102,37 @@ TEST(LinkModel, OneMachineHasItsCoresOnce) {
   EXPECT_EQ(LinkModel::predict(kRows[2], conditions).limit, Limit::kSenderCpu);
 }
 
+TEST(LinkModel, CompressionTakesNoMoreThanItsShareOfTheCores) {
+  Conditions conditions = usual();
+  conditions.link_bytes_per_s = kGigabit;
+  const double unbounded = LinkModel::predict(kRows[2], conditions).bytes_per_second;
+  conditions.codec_cores = 0.1;
+  const Prediction bounded = LinkModel::predict(kRows[2], conditions);
+  EXPECT_LT(bounded.bytes_per_second, unbounded);
+  EXPECT_GT(bounded.bytes_per_second, kGigabit) << "what the share reaches for is compressed";
+  // Of x extents compressed and the rest plain, over a link that is full: rate = L / (1 - 0.6 x),
+  // and rate times 2.4e-9 x is the share.
+  const double x = 0.1 / (2.4e-9 * kGigabit + 0.1 * 0.6);
+  EXPECT_NEAR(bounded.bytes_per_second, kGigabit / (1 - 0.6 * x), 1e-6 * kGigabit);
+  EXPECT_EQ(bounded.limit, Limit::kLink);
+  conditions.codec_cores = 3;
+  EXPECT_DOUBLE_EQ(LinkModel::predict(kRows[2], conditions).bytes_per_second, unbounded);
+}
+
+TEST(LinkModel, TheBestMixTakesNoMoreThanItsShareOfTheCores) {
+  const LinkModel model(kRows);
+  Conditions conditions = usual();
+  conditions.link_bytes_per_s = kGigabit;
+  for (const double share : {0.02, 0.1, 0.5, 1.0, 3.0}) {
+    conditions.codec_cores = share;
+    for (const Mix& mix : {model.best(conditions), model.at(model.best_position(conditions))}) {
+      const double taken = model.cost(mix).compress_s_per_byte *
+                           LinkModel::predict(model.cost(mix), conditions).bytes_per_second;
+      EXPECT_LE(taken, share * 1.03) << "2 % is the tolerance of best()";
+    }
+  }
+}
+
 TEST(LinkModel, WithoutAnyLimitThereIsNone) {
   const Prediction free = LinkModel::predict(LevelCost{}, {.raw_bytes = 1e12, .latency_s = 0.25});
   EXPECT_EQ(free.limit, Limit::kNone);

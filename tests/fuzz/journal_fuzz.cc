@@ -30,6 +30,8 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
     return 0;
   }
   VHDXM_CHECK(encode_journal(*journal) == bytes);
-  VHDXM_CHECK(journal->fits(journal->offer, journal->plan_digest));
+  VHDXM_CHECK(journal->kind == JobKind::kLive
+                  ? journal->fits_live(journal->partial.offer)
+                  : journal->fits(journal->partial.offer, journal->partial.plan));
   return 0;
 }

@@ -217,7 +217,8 @@ TEST_F(PlainStream, DamagedFrameIsFound) {
           return number == kControl ? ProxyRule{}
                                     : ProxyRule{.up = {.kind = Kind::kFlip, .after_bytes = at}};
         },
-        // Whatever lacks the magic is no frame at all; behind it, the header's own sum speaks first.
+        // Whatever lacks the magic is no frame at all; behind it, the header's own sum speaks
+        // first.
         i < 3 && at < joined + kFrameMagicBytes ? FailureClass::kFailed : FailureClass::kData);
   }
 }

@@ -48,6 +48,8 @@ HandConnection::HandConnection(HandConnection&& other) noexcept
     : fd_(std::exchange(other.fd_, -1)),
       tls_(std::move(other.tls_)),
       error_(std::move(other.error_)),
+      alive_(other.alive_),
+      load_(other.load_),
       messages_(std::move(other.messages_)),
       rest_(std::move(other.rest_)) {}
 
@@ -56,6 +58,8 @@ HandConnection& HandConnection::operator=(HandConnection&& other) noexcept {
   fd_ = std::exchange(other.fd_, -1);
   tls_ = std::move(other.tls_);
   error_ = std::move(other.error_);
+  alive_ = other.alive_;
+  load_ = other.load_;
   messages_ = std::move(other.messages_);
   rest_ = std::move(other.rest_);
   return *this;
@@ -170,7 +174,11 @@ std::optional<Message> HandConnection::receive() {
       return std::nullopt;
     }
     // What comes by the clock, and needs no answer.
-    if (*message && std::holds_alternative<Heartbeat>(**message)) continue;
+    if (*message && std::holds_alternative<Heartbeat>(**message)) {
+      if (alive_) send(Heartbeat{});
+      if (load_) send(Load{});
+      continue;
+    }
     if (*message && std::holds_alternative<Load>(**message)) continue;
     if (*message) return std::move(**message);
     const auto bytes = receive_some();

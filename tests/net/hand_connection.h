@@ -44,6 +44,12 @@ class HandConnection {
   std::vector<std::byte> receive_some();
   /// Fewer if the connection ends first.
   std::vector<std::byte> receive_exactly(std::size_t count);
+  /// From now on receive() answers every Heartbeat with another, and with a Load if `load` is set:
+  /// a peer that is alive, whatever else it does not say.
+  void stay_alive(bool load = false) {
+    alive_ = true;
+    load_ = load;
+  }
   /// The next message but Heartbeat and Load; nothing at the end of the connection.
   std::optional<Message> receive();
   /// The next message, which must be of this type.
@@ -71,6 +77,8 @@ class HandConnection {
   int fd_ = -1;
   std::optional<TlsEngine> tls_;
   std::optional<Error> error_;
+  bool alive_ = false;
+  bool load_ = false;
   MessageReader messages_{kBodyBytesMax};
   std::vector<std::byte> rest_;  ///< Read, not taken yet.
 };

@@ -6,21 +6,14 @@
 #include <filesystem>
 #include <fstream>
 
-#include "base/posix_file.h"
 #include "tests/net/hand_sender.h"
-#include "tests/net/net_test.h"
-#include "tests/net/tcp_proxy.h"
-#include "tests/support/expect_error.h"
+#include "tests/net/resume_fixture.h"
 #include "tests/support/random_seed.h"
-#include "transfer/frame.h"
-#include "transfer/job_journal.h"
 #include "transfer/partials.h"
-#include "vhdx/layer.h"
 
 namespace vhdxm::transfer {
 namespace {
 
-using test::data_disk;
 using test::expect_same_layer;
 using test::Names;
 using test::names_in;
@@ -28,57 +21,6 @@ using test::small_geometry;
 using test::write_data_disk;
 using test::write_disk;
 using vhdx::kMiB;
-
-class Resume : public NetTest {
- protected:
-  /// A sender whose extents are small and whose one stream makes cuts fall where they are wanted.
-  SenderOptions one_stream(const std::string& disk, std::uint16_t port) const {
-    SenderOptions options = sender_options(disk, port);
-    options.streams = 1;
-    options.extent_bytes = kCellBytes;
-    return options;
-  }
-
-  /// Sends until `bytes` have passed on the data stream; from then on none gets through.
-  Failure send_cut(const std::string& disk, std::uint16_t port, std::uint64_t bytes) {
-    using Kind = test::ProxyFault::Kind;
-    const test::TcpProxy proxy(port, [bytes](std::size_t connection) {
-      if (connection == 0) return test::ProxyRule{};
-      return test::ProxyRule{
-          .up = {.kind = Kind::kCut, .after_bytes = connection == 1 ? bytes : 0}};
-    });
-    const auto result = send(one_stream(disk, proxy.port()));
-    EXPECT_TRUE(failed_as(result, FailureClass::kNetwork));
-    return result.has_error() ? result.error() : Failure{};
-  }
-
-  JobReport send_again(const std::string& disk, const SenderOptions& options) {
-    const auto result = send(options);
-    EXPECT_TRUE(succeeded(result));
-    if (result.has_error()) return {};
-    const std::string name = std::filesystem::path(disk).filename().string();
-    expect_same_layer(disk, target_ / name);
-    EXPECT_TRUE(std::filesystem::is_empty(target_ / kStateFolderName));
-    return *result;
-  }
-
-  bool journal_of(const std::string& name) const {
-    return std::filesystem::exists(target_ / kStateFolderName + "/" + JournalFile::file_name(name));
-  }
-
-  /// Writes bytes into the file of a disk where the layer has them.
-  static void overwrite(const std::string& path, std::uint64_t virtual_offset,
-                        const std::vector<std::byte>& bytes) {
-    std::shared_ptr<PosixFile> file =
-        PosixFile::open(path, {.access = PosixFile::Access::kReadWrite}).value();
-    const auto layer = vhdx::Layer::open(file, vhdx::Layer::Replay::kInMemory).value();
-    std::vector<vhdx::Extent> extents;
-    ASSERT_TRUE(test::succeeded(layer->map(virtual_offset, bytes.size(), extents)));
-    ASSERT_EQ(extents.size(), 1U);
-    ASSERT_EQ(extents[0].kind, vhdx::ExtentKind::kData);
-    ASSERT_TRUE(test::succeeded(file->write_at(extents[0].file_offset, bytes)));
-  }
-};
 
 TEST_F(Resume, GoesOnWhereverItWasCut) {
   RunningReceiver receiver(receiver_options());
@@ -206,21 +148,6 @@ TEST_F(Resume, ADamagedPartialIsNoticed) {
   }
   const JobReport report = send_again(disk, one_stream(disk, receiver.port()));
   EXPECT_EQ(report.totals.same_bytes, report.totals.resumed_bytes - 2 * kCellBytes);
-}
-
-TEST_F(Resume, ADiskThatHasMoreBlocksNowStartsAnewAndSaysSo) {
-  RunningReceiver receiver(receiver_options());
-  const auto geometry = small_geometry(16 * kMiB);
-  const auto model = data_disk(geometry, 8 * kMiB, 1);
-  const std::string disk = write_disk(source_, "a.vhdx", model);
-  send_cut(disk, receiver.port(), 5 * kMiB);
-  std::filesystem::remove(disk);
-  write_disk(source_, "a.vhdx", data_disk(geometry, 12 * kMiB, 2),
-             [&](vhdx::Description& description) { description = model.description(); });
-  const JobReport report = send_again(disk, one_stream(disk, receiver.port()));
-  EXPECT_EQ(report.totals.partials_replaced, 1U);
-  EXPECT_FALSE(report.disks.at(0).resumed);
-  EXPECT_EQ(report.totals.same_bytes, 0U);
 }
 
 TEST_F(Resume, APartialOfAnotherDiskIsReplaced) {

@@ -26,8 +26,10 @@ TEST(Manual, HasTheOptionsOfTheHelpAndNoOthers) {
   ASSERT_NE(page, "");
   page = std::regex_replace(page, std::regex("\\\\-"), "-");
   std::string help = run_tool({"--help"}).out;
-  for (const char* command : {"info", "map", "check", "create", "compare", "export", "import",
-                              "receive", "send", "serve", "cleanup", "advise"}) {
+  for (const char* command :
+       {"info",    "map",    "check", "create",  "compare", "export", "import",
+        "receive", "send",   "serve", "cleanup", "advise",  "disk",   "move",
+        "list",    "status", "watch", "pause",   "resume",  "cancel"}) {
     help += run_tool({command, "--help"}).out;
     EXPECT_NE(page.find("\n.SS " + std::string(command)), std::string::npos) << command;
   }

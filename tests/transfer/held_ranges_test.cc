@@ -20,7 +20,7 @@ TEST(HeldRangeList, TakesWholeCellsInOrderApartFromEachOther) {
   EXPECT_FALSE(list.add({.offset = ~std::uint64_t{0} - kCellBytes + 1, .length = kCellBytes}));
   EXPECT_TRUE(list.add({.offset = 9 * kCellBytes, .length = kCellBytes + 512}))
       << "the last cell is short";
-  EXPECT_EQ(list.ranges().size(), 3U);
+  EXPECT_EQ(list.share().size(), 3U);
 }
 
 TEST(HeldRangeList, BoundsHowManyThereAre) {
@@ -35,6 +35,7 @@ TEST(HeldRangeList, GivesItsCellsOneAfterTheOther) {
   HeldRangeList list(kSize);
   ASSERT_TRUE(list.add({.offset = kCellBytes, .length = 3 * kCellBytes}));
   ASSERT_TRUE(list.add({.offset = 9 * kCellBytes, .length = kCellBytes + 512}));
+  EXPECT_EQ(list.share().size(), 2U);
   EXPECT_FALSE(list.take_cells(0, 1));
   EXPECT_FALSE(list.take_cells(1, 0));
   EXPECT_FALSE(list.take_cells(1, 4));

@@ -17,13 +17,27 @@
 namespace vhdxm::transfer {
 namespace {
 
+std::vector<std::byte> plan_bytes(const OfferDisk& offer, std::byte four_blocks) {
+  const std::uint64_t blocks = offer.description.geometry.block_count();
+  return std::vector<std::byte>(static_cast<std::size_t>((blocks + 3) / 4), four_blocks);
+}
+
 JobJournal example() {
   JobJournal journal;
   for (std::size_t i = 0; i < journal.job_id.size(); ++i) {
     journal.job_id[i] = static_cast<std::uint8_t>(0xc0 + i);
   }
-  journal.offer = example_disk(0);
-  journal.plan_digest = {.low = 0x0102030405060708, .high = 0x1112131415161718};
+  journal.partial.offer = example_disk(0);
+  journal.partial.plan = plan_bytes(journal.partial.offer, std::byte{0x41});
+  return journal;
+}
+
+JobJournal example_with_former() {
+  JobJournal journal = example();
+  BegunFile former{.offer = example_disk(0), .plan = {}};
+  former.offer.description.geometry.virtual_size_bytes /= 2;
+  former.plan = plan_bytes(former.offer, std::byte{0x14});
+  journal.former = former;
   return journal;
 }
 
@@ -31,27 +45,51 @@ JobJournal example() {
 TEST(JobJournal, GoldenHeader) {
   const auto bytes = encode_journal(example());
   EXPECT_EQ(to_hex(std::span(bytes).first(52)),
-            "56 48 44 58 4d 4a 4e 4c 01 00 03 00 5c 00 00 00 "
+            "56 48 44 58 4d 4a 4e 4c 02 00 04 00 6c 00 00 00 "
             "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9 ca cb cc cd ce cf "
-            "08 07 06 05 04 03 02 01 18 17 16 15 14 13 12 11 00 00 00 00");
+            "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
 }
 
 TEST(JobJournal, ComesBack) {
-  JobJournal journal = example();
-  journal.offer.seed_name = "seed.vhdx";  // is of the job, not of the partial
-  journal.offer.description.opaque_items.push_back({.item_id = Guid::random(), .content = {}});
+  JobJournal journal = example_with_former();
+  journal.partial.offer.seed_name = "seed.vhdx";  // is of the job, not of the partial
+  journal.partial.offer.description.opaque_items.push_back(
+      {.item_id = Guid::random(), .content = {}});
   const auto again = decode_journal(encode_journal(journal));
   ASSERT_TRUE(test::succeeded(again));
   EXPECT_EQ(again->job_id, journal.job_id);
-  EXPECT_EQ(again->plan_digest, journal.plan_digest);
-  EXPECT_EQ(again->offer.name, journal.offer.name);
-  EXPECT_EQ(again->offer.seed_name, "");
-  EXPECT_EQ(again->offer.description, example().offer.description);
-  EXPECT_TRUE(again->fits(journal.offer, journal.plan_digest));
+  EXPECT_EQ(again->partial.plan, journal.partial.plan);
+  EXPECT_EQ(again->partial.offer.name, journal.partial.offer.name);
+  EXPECT_EQ(again->partial.offer.seed_name, "");
+  EXPECT_EQ(again->partial.offer.description, example().partial.offer.description);
+  EXPECT_TRUE(again->fits(journal.partial.offer, journal.partial.plan));
+  ASSERT_TRUE(again->former.has_value());
+  EXPECT_EQ(again->former->plan, journal.former->plan);
+  EXPECT_EQ(again->former->offer.description, journal.former->offer.description);
+  EXPECT_FALSE(decode_journal(encode_journal(example()))->former.has_value());
+}
+
+TEST(JobJournal, FitsJobsOfItsKindOnly) {
+  JobJournal journal = example();
+  const OfferDisk& offer = journal.partial.offer;
+  std::vector<std::byte> other_plan = journal.partial.plan;
+  other_plan.front() ^= std::byte{1};
+  EXPECT_TRUE(journal.fits(offer, journal.partial.plan));
+  EXPECT_FALSE(journal.fits(offer, other_plan));
+  EXPECT_FALSE(journal.fits_live(offer));
+  journal.kind = JobKind::kLive;
+  const auto again = decode_journal(encode_journal(journal));
+  ASSERT_TRUE(test::succeeded(again));
+  EXPECT_EQ(again->kind, JobKind::kLive);
+  EXPECT_FALSE(again->fits(offer, journal.partial.plan));
+  EXPECT_TRUE(again->fits_live(offer)) << "whatever the plan is now";
+  OfferDisk clone = offer;
+  clone.description.virtual_disk_id.bytes[3] ^= 1;
+  EXPECT_FALSE(again->fits_live(clone));
 }
 
 TEST(JobJournal, EveryFlippedBitAndEveryLengthIsFound) {
-  const auto good = encode_journal(example());
+  const auto good = encode_journal(example_with_former());
   for (std::size_t bit = 0; bit < good.size() * 8; ++bit) {
     auto bytes = good;
     bytes[bit / 8] ^= static_cast<std::byte>(1u << bit % 8);
@@ -67,19 +105,26 @@ TEST(JobJournal, EveryFlippedBitAndEveryLengthIsFound) {
 
 TEST(JobJournal, FitsTheSameDiskAndPlanWhateverItsContent) {
   const JobJournal journal = example();
-  OfferDisk now = journal.offer;
+  const std::vector<std::byte>& plan = journal.partial.plan;
+  OfferDisk now = journal.partial.offer;
   now.description.data_write_guid = Guid::random();
   now.payload_bytes += 4096;
-  EXPECT_TRUE(journal.fits(now, journal.plan_digest));
-  EXPECT_FALSE(journal.fits(now, {.low = 1, .high = 2}));
-  now.description.virtual_disk_id = Guid::random();
-  EXPECT_FALSE(journal.fits(now, journal.plan_digest));
-  now = journal.offer;
+  EXPECT_TRUE(journal.fits(now, plan));
+  EXPECT_TRUE(may_be_former(journal.partial, now));
+  EXPECT_FALSE(journal.fits(now, plan_bytes(now, std::byte{0x11}))) << "it is a former one then";
   now.description.geometry.virtual_size_bytes += 512;
-  EXPECT_FALSE(journal.fits(now, journal.plan_digest));
-  now = journal.offer;
+  EXPECT_FALSE(journal.fits(now, plan));
+  EXPECT_TRUE(may_be_former(journal.partial, now)) << "disks grow";
+  now.description.virtual_disk_id = Guid::random();
+  EXPECT_FALSE(journal.fits(now, plan));
+  EXPECT_FALSE(may_be_former(journal.partial, now));
+  now = journal.partial.offer;
   now.name = "other.vhdx";
-  EXPECT_FALSE(journal.fits(now, journal.plan_digest));
+  EXPECT_FALSE(journal.fits(now, plan));
+  EXPECT_FALSE(may_be_former(journal.partial, now));
+  now = journal.partial.offer;
+  now.description.geometry.logical_sector_bytes ^= 4096 ^ 512;
+  EXPECT_FALSE(may_be_former(journal.partial, now));
 }
 
 class JournalFileTest : public testing::Test {
@@ -98,7 +143,7 @@ TEST_F(JournalFileTest, IsNewThenWrittenThenReadByTheNext) {
   const auto read = file->read();
   ASSERT_TRUE(test::succeeded(read));
   ASSERT_TRUE(read->has_value());
-  EXPECT_TRUE((**read).fits(example().offer, example().plan_digest));
+  EXPECT_TRUE((**read).fits(example().partial.offer, example().partial.plan));
   ASSERT_TRUE(test::succeeded(file->remove()));
   EXPECT_TRUE(JournalFile::claim_existing(*state_, "a.vhdx").has_error());
 }
@@ -119,7 +164,7 @@ TEST_F(JournalFileTest, WhatIsNoJournalIsAnErrorThatNamesTheFile) {
   const auto read = file->read();
   ASSERT_TRUE(read.has_error());
   EXPECT_NE(describe(read.error()).find("a.vhdx.journal"), std::string::npos);
-  std::filesystem::resize_file(folder_ / "a.vhdx.journal", 8 << 20);
+  std::filesystem::resize_file(folder_ / "a.vhdx.journal", 40 << 20);
   EXPECT_EQ(file->read().error().code, Errc::kTooLarge);
 }
 

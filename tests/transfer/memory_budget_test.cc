@@ -10,6 +10,7 @@
 
 #include "tests/support/random_seed.h"
 #include "transfer/compressor_pool.h"
+#include "transfer/messages.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -39,6 +40,18 @@ TEST(MemoryBudget, LittleMemoryMeansFewerJobsNotMoreMemory) {
   const ReceiverBudget tiny{.memory_bytes = 1, .extent_bytes = kMiB, .jobs_max = 8};
   EXPECT_EQ(tiny.jobs(), 1U);
   EXPECT_EQ(tiny.next_share(0, 0), tiny.job_bytes(1)) << "one stream is the least there can be";
+}
+
+TEST(MemoryBudget, RangesThatAreHeldHaveWhatTheStreamsLeave) {
+  const ReceiverBudget budget{.memory_bytes = 64 * kMiB, .extent_bytes = kMiB, .jobs_max = 8};
+  const std::uint64_t share = budget.next_share(0, 0);
+  EXPECT_GE(budget.held_ranges(share, 4), 60'000U) << "a lone job with four streams";
+  EXPECT_EQ(budget.held_ranges(budget.job_bytes(16), 16), kHeldRangesMin);
+  EXPECT_EQ(budget.held_ranges(0, 1), kHeldRangesMin);
+  EXPECT_EQ(budget.held_ranges(~std::uint64_t{0}, 1), kHeldRangesMax);
+  for (std::uint64_t bytes = budget.job_bytes(3); bytes < 128 * kMiB; bytes += 100'000) {
+    EXPECT_LE(budget.job_bytes(3, budget.held_ranges(bytes, 3)), bytes);
+  }
 }
 
 TEST(MemoryBudget, CreditFollowsMemoryAndCannotWrap) {

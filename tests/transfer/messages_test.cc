@@ -280,8 +280,12 @@ TEST(Messages, EnumValuesThatDoNotExistAreRefused) {
   expect_refused(offer, body, "OfferDisk.has_parent");
   const OfferReply reply{.actions = {OfferAction::kSend}};
   body = body_of(reply);
-  body.back() = std::byte{2};
+  body[4] = std::byte{2};
   expect_refused(reply, body, "OfferReply.actions.action");
+  const OfferEnd end{.disk_count = 1};
+  body = body_of(end);
+  body[4] = std::byte{2};
+  expect_refused(end, body, "OfferEnd.kind");
 }
 
 TEST(Messages, TextThatMayNotStandThereIsRefused) {

@@ -312,6 +312,7 @@ TEST(ProtocolDoc, NumbersAndNamesAreTheCodes) {
            {"Frame kinds", "transfer/frame.h", "FrameKind"},
            {"Codecs", "compression/codec.h", "Codec"},
            {"Features", "transfer/messages.h", "Feature"},
+           {"Job kinds", "transfer/messages.h", "JobKind"},
            {"Offer actions", "transfer/messages.h", "OfferAction"},
            {"Partial states", "transfer/messages.h", "PartialState"},
            {"Disk types", "vhdx/description.h", "DiskType"},
@@ -337,6 +338,7 @@ TEST(ProtocolDoc, LimitsAreTheCodes) {
       {"kCellHashesMax", kCellHashesMax},
       {"kFrameHeaderBytes", kFrameHeaderBytes},
       {"kCellBytes", kCellBytes},
+      {"kHandoverBytesMax", kHandoverBytesMax},
       {"kExtentBytesCeiling", kExtentBytesCeiling}};
   std::map<std::string, std::uint64_t> page;
   for (const auto& row : doc().table("Limits").rows) page[row[0]] = std::stoull(row[1]);
@@ -352,7 +354,8 @@ TEST(ProtocolVersion, ChangedMessagesNeedAnotherVersion) {
   };
   const std::map<std::uint16_t, Pin> pins = {{1, {30, "6738e86c606c6ef82cf583d914577e98"}},
                                              {2, {33, "5cf123f0c8cfd90fa2c278023623838e"}},
-                                             {3, {36, "b7ed74b0490f8117452255fbe7237f83"}}};
+                                             {3, {36, "b7ed74b0490f8117452255fbe7237f83"}},
+                                             {4, {39, "268779559526a375162fdebb508fe32a"}}};
   std::string all;
   const std::vector<MessageTable> code = messages_of_the_code();
   for (const MessageTable& message : code) {

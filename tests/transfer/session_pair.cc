@@ -1,6 +1,7 @@
 #include "tests/transfer/session_pair.h"
 
 #include <fmt/format.h>
+#include <gtest/gtest.h>
 
 #include <type_traits>
 
@@ -18,8 +19,11 @@ SenderSession::Config sender_config(const SessionPair::Options& options) {
                                .nonce = 5,
                                .software = "test sender",
                                .verify = options.verify,
+                               .kind = options.live_passes > 0 ? JobKind::kLive : JobKind::kCopy,
+                               .handover = {},
                                .disks = {},
                                .replacements_max = 2};
+  if (options.live_passes > 0) config.handover = {std::byte{1}};
   for (std::uint32_t i = 0; i < options.disks; ++i) config.disks.push_back(example_disk(i));
   return config;
 }
@@ -39,6 +43,10 @@ Ledger example_ledger(std::uint64_t seed) {
   Ledger ledger(seed);
   ledger.add(FrameHeader{.kind = FrameKind::kZero, .virtual_offset = 0, .raw_length = 4096});
   return ledger;
+}
+
+std::vector<PassLedger> pass_ledgers(std::size_t disks, std::uint32_t pass) {
+  return std::vector<PassLedger>(disks, {.ledger = {.low = pass}, .entries = pass, .raw_bytes = 9});
 }
 
 const Hash128 kDigest{.low = 11, .high = 12};
@@ -175,6 +183,21 @@ void SessionPair::on(SenderSession::Action& action) {
   } else if (auto* disk = std::get_if<S::DiskDone>(&action)) {
     done.push_back(disk->disk);
     if (disk->identical) identical.push_back(disk->disk);
+  } else if (auto* introduced = std::get_if<S::Introduced>(&action)) {
+    handed_over.push_back(fmt::format("introduced {}", introduced->body.size()));
+  } else if (std::get_if<S::StartPasses>(&action) != nullptr) {
+    log.push_back("S:StartPasses");
+    sender.on_pass_copied(2, pass_ledgers(options_.disks, 2));
+  } else if (auto* pass = std::get_if<S::PassDone>(&action)) {
+    log.push_back(fmt::format("S:PassDone {}", pass->pass));
+    if (pass->pass <= options_.live_passes) {
+      sender.on_pass_copied(pass->pass + 1, pass_ledgers(options_.disks, pass->pass + 1));
+    } else {
+      sender.send_handover({std::byte{'p'}});
+    }
+  } else if (auto* answer = std::get_if<S::DeliverHandover>(&action)) {
+    handed_over.push_back(fmt::format("sender {}", static_cast<char>(answer->body.at(0))));
+    sender.on_handed_over();
   } else if (std::get_if<S::Finish>(&action) != nullptr) {
     sender_finished = true;
   } else if (auto* abort = std::get_if<S::Abort>(&action)) {
@@ -192,24 +215,24 @@ void SessionPair::on(ReceiverSession::Action& action) {
     log.push_back("R:CheckOffer");
     auto actions = options_.actions;
     actions.resize(offer->disks.size(), OfferAction::kSend);
-    receiver.on_offer_checked(actions);
+    receiver.on_offer_checked(actions, offer->handover);
   } else if (auto* compare = std::get_if<R::CompareWith>(&action)) {
     log.push_back("R:CompareWith");
     receiver.on_compared(compare->disk);
   } else if (auto* start = std::get_if<R::StartDisk>(&action)) {
     log.push_back("R:StartDisk");
-    hashed_to_ = {.held = options_.held, .partial = PartialState::kNone, .resumed_bytes = 0};
-    receiver.on_disk_started(start->disk, hashed_to_);
+    unhashed_ = options_.held;
+    receiver.on_disk_started(start->disk, {.held = options_.held});
   } else if (auto* hash = std::get_if<R::HashCells>(&action)) {
     log.push_back("R:HashCells");
-    HeldRange& range = hashed_to_.held.front();
+    HeldRange& range = unhashed_.front();
     const std::uint64_t first = range.offset / kCellBytes;
     std::vector<Hash128> hashes;
     for (; range.length > 0 && hashes.size() < hash->cells_max; range.length -= kCellBytes) {
       hashes.push_back({.low = range.offset / kCellBytes, .high = 1});
       range.offset += kCellBytes;
     }
-    if (range.length == 0) hashed_to_.held.erase(hashed_to_.held.begin());
+    if (range.length == 0) unhashed_.erase(unhashed_.begin());
     receiver.on_cells_hashed(hash->disk, first, hashes);
   } else if (auto* grant = std::get_if<R::GrantStreams>(&action)) {
     log.push_back("R:GrantStreams");
@@ -231,6 +254,14 @@ void SessionPair::on(ReceiverSession::Action& action) {
     log.push_back("R:Commit");
     committed.push_back(commit->disk);
     receiver.on_committed(commit->disk);
+  } else if (auto* sync = std::get_if<R::SyncPass>(&action)) {
+    log.push_back("R:SyncPass");
+    EXPECT_EQ(sync->end.disks, pass_ledgers(options_.disks, sync->end.pass));
+    receiver.on_pass_synced(sync->end.pass, 5);
+  } else if (auto* told = std::get_if<R::DeliverHandover>(&action)) {
+    handed_over.push_back(fmt::format("receiver {}", static_cast<char>(told->body.at(0))));
+    receiver.send_handover({std::byte{'o'}});
+    receiver.on_handed_over();
   } else if (std::get_if<R::Finish>(&action) != nullptr) {
     receiver_finished = true;
   } else if (auto* abort = std::get_if<R::Abort>(&action)) {

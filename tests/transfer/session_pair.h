@@ -25,6 +25,8 @@ class SessionPair {
     std::vector<HeldRange> held = {};
     std::uint64_t sender_features = 0;
     std::uint64_t receiver_features = 0;
+    /// After the first: then the disks are handed over. 0: a job of kind kCopy.
+    std::uint32_t live_passes = 0;
   };
   /// What can go wrong at a step.
   enum class Fault {
@@ -59,6 +61,7 @@ class SessionPair {
   std::vector<std::uint32_t> committed;  ///< By the receiver.
   std::vector<std::uint32_t> identical;  ///< As the sender was told.
   std::vector<std::uint64_t> cells;      ///< Whose hashes the sender was given.
+  std::vector<std::string> handed_over;  ///< What each side was told by the other, in order.
   std::vector<std::uint32_t> done;       ///< As the sender was told, identical ones included.
 
  private:
@@ -73,8 +76,8 @@ class SessionPair {
   std::size_t steps_ = 0;
   std::size_t streams_open_at_ = 0;
   std::uint32_t copying_ = 0;
-  std::uint64_t cells_owed_ = 0;            ///< Of the disk that is copied.
-  ReceiverSession::StartedDisk hashed_to_;  ///< What the receiver did not hash yet.
+  std::uint64_t cells_owed_ = 0;     ///< Of the disk that is copied.
+  std::vector<HeldRange> unhashed_;  ///< What the receiver did not hash yet.
   bool cut_ = false;
 };
 

@@ -46,6 +46,53 @@ TEST(Sessions, VerifyComesBeforeCommit) {
   EXPECT_LT(at("S:CheckSource"), at("R:Commit"));
 }
 
+TEST(Sessions, DisksInUseGoInPassesAndAreHandedOver) {
+  SessionPair pair({.disks = 2, .live_passes = 3});
+  pair.run();
+  EXPECT_TRUE(pair.sender_finished);
+  EXPECT_TRUE(pair.receiver_finished);
+  EXPECT_TRUE(pair.committed.empty()) << "they get their names by the hand-over";
+  EXPECT_THAT(pair.done, ElementsAre(0U, 1U));
+  EXPECT_EQ(std::count(pair.log.begin(), pair.log.end(), "R:SyncPass"), 3);
+  EXPECT_EQ(std::count(pair.log.begin(), pair.log.end(), "S:StartPasses"), 1);
+  EXPECT_THAT(pair.log, Not(Contains("S:CheckSource")));
+  EXPECT_THAT(pair.handed_over, ElementsAre("introduced 1", "receiver p", "sender o"));
+}
+
+TEST(Sessions, ADiskInUseIsNeverTakenForOneThatIsThere) {
+  SessionPair pair({.actions = {OfferAction::kCompare}, .live_passes = 1});
+  pair.run();
+  ASSERT_TRUE(pair.sender_abort);
+  EXPECT_EQ(pair.sender_abort->error.code, Errc::kProtocol);
+}
+
+TEST(Sessions, FaultsOfALiveJobEndBothSides) {
+  const SessionPair::Options options{
+      .disks = 2, .held = {{.offset = 0, .length = 2 * kCellBytes}}, .live_passes = 2};
+  SessionPair whole(options);
+  whole.run();
+  ASSERT_TRUE(whole.sender_finished);
+  for (const Fault fault :
+       {Fault::kSenderError, Fault::kReceiverError, Fault::kSenderCancel, Fault::kReceiverCancel,
+        Fault::kConnectionLost, Fault::kSenderSaysNonsense, Fault::kReceiverSaysNonsense}) {
+    for (std::size_t at = 0; at < whole.steps(); ++at) {
+      SCOPED_TRACE(fmt::format("fault {} before step {}", static_cast<int>(fault), at));
+      SessionPair pair(options);
+      pair.run(fault, at);
+      EXPECT_TRUE(pair.sender.over());
+      EXPECT_NE(pair.sender_finished, pair.sender_abort.has_value());
+      if (!pair.receiver.over()) {
+        EXPECT_THAT(pair.log, Not(Contains("R>Welcome")));
+      }
+    }
+  }
+  for (std::size_t at = whole.streams_open_at(); at + 2 < whole.steps(); ++at) {
+    SessionPair pair(options);
+    pair.run(Fault::kStreamLost, at);
+    EXPECT_TRUE(pair.sender_finished) << "a lost stream is no fault, before step " << at;
+  }
+}
+
 TEST(Sessions, PlaintextNeedsBothSides) {
   const auto plaintext = static_cast<std::uint64_t>(Feature::kPlaintextData);
   SessionPair both({.sender_features = plaintext, .receiver_features = plaintext});

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "tests/support/random_seed.h"
+#include "transfer/control_pacer.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -44,9 +45,22 @@ class Streams {
     free_at_.assign(speeds_.size(), kStart);
   }
 
+  /// So many messages from `at` on, as ControlChannel sends them, over a link that takes all.
+  void say_on_control(std::size_t messages, std::size_t bytes, TimePoint at) {
+    messages_left_ = messages;
+    message_bytes_ = message_left_ = bytes;
+    control_at_ = at;
+  }
+  std::size_t control_messages_left() const { return messages_left_; }
+
   void run(Duration duration, const std::vector<Stop>& stops = {}) {
     for (;;) {
       const auto next = std::min_element(free_at_.begin(), free_at_.end());
+      if (messages_left_ > 0 && (next == free_at_.end() || control_at_ <= *next)) {
+        step_control();
+        continue;
+      }
+      if (next == free_at_.end()) break;
       if (*next >= kStart + duration) break;
       step(static_cast<std::size_t>(next - free_at_.begin()), stops);
     }
@@ -102,7 +116,26 @@ class Streams {
     bytes_[stream] += bytes;
   }
 
+  void step_control() {
+    const std::size_t piece = control_.piece_bytes(message_left_);
+    const Duration wait = control_.ask(message_bytes_, piece, control_at_);
+    if (wait > Duration::zero()) {
+      control_at_ += wait + std::chrono::microseconds(random_() % 300);
+      return;
+    }
+    arrivals.push_back({control_at_, piece});
+    message_left_ -= piece;
+    if (message_left_ > 0) return;
+    --messages_left_;
+    message_left_ = message_bytes_;
+  }
+
   RateLimiter limiter_;
+  ControlPacer control_{limiter_};
+  std::size_t messages_left_ = 0;
+  std::size_t message_bytes_ = 0;
+  std::size_t message_left_ = 0;
+  TimePoint control_at_;
   std::deque<StreamPacer> pacers_;
   const std::vector<double> speeds_;
   std::vector<std::uint64_t> bytes_;
@@ -191,6 +224,44 @@ TEST(StreamPacer, AnyTenSecondsAreWithinThreePercentOfTheLimit) {
     ASSERT_GE(static_cast<double>(found.least), 0.97 * expected)
         << one.rate << " over " << one.speeds.size();
   }
+}
+
+// The plan of a 64 TiB disk in blocks of 1 MiB goes out on control, between streams that are under
+// way, or alone; what is short goes at once and is paid for.
+TEST(StreamPacer, AnyTenSecondsAreWithinTheLimitWhateverControlSays) {
+  const auto seed = test::random_seed();
+  SCOPED_TRACE(test::repeat_with(seed));
+  std::mt19937_64 random(seed);
+  for (int round = 0; round < 60; ++round) {
+    Case one = random_case(random, 1.2);
+    if (round % 3 == 0) one = {.rate = (10 + random() % 40) * kMiB, .speeds = {}};
+    Streams streams(one.rate, one.speeds, random());
+    streams.say_on_control(256, 64 * 1024 + 21,
+                           kStart + std::chrono::milliseconds(random() % 9000));
+    streams.run(31s);
+    const double expected = 10.0 * static_cast<double>(one.rate);
+    ASSERT_LE(static_cast<double>(streams.ten_seconds(30s).most), 1.03 * expected)
+        << one.rate << " over " << one.speeds.size();
+    ASSERT_EQ(streams.control_messages_left(), 0U);
+  }
+}
+
+TEST(ControlPacer, ShortMessagesDoNotWaitAndArePaidFor) {
+  RateLimiter limiter(kMiB);
+  ControlPacer control(limiter);
+  (void)limiter.take(4 * kMiB, kStart);
+  EXPECT_EQ(control.ask(100, 122, kStart), Duration::zero());
+  EXPECT_GT(control.ask(64 * 1024, 32 * 1024, kStart), 3s);
+  EXPECT_EQ(control.piece_bytes(100), 100U);
+  EXPECT_EQ(control.piece_bytes(kMiB), 32U * 1024);
+  EXPECT_NEAR(std::chrono::duration<double>(limiter.take(kMiB, kStart)).count(), 5, 0.1);
+}
+
+TEST(ControlPacer, WithoutALimitMessagesAreNotCut) {
+  RateLimiter limiter(0);
+  ControlPacer control(limiter);
+  EXPECT_EQ(control.piece_bytes(kMiB), kMiB);
+  EXPECT_EQ(control.ask(kMiB, kMiB, kStart), Duration::zero());
 }
 
 TEST(StreamPacer, ALinkThatStoodStillDoesNotCatchUp) {

@@ -1,0 +1,188 @@
+#include "migration/service_job.h"
+
+#include <fmt/format.h>
+
+#include <boost/json/serialize.hpp>
+#include <cerrno>
+#include <tuple>
+#include <utility>
+
+#include "base/random.h"
+#include "migration/disk_registry.h"
+#include "migration/json_fields.h"
+
+namespace vhdxm::migration {
+namespace {
+
+namespace json = boost::json;
+using State = ServiceJob::State;
+
+constexpr std::uint64_t kJobFileVersion = 1;
+constexpr const char* kJobSuffix = ".json";
+constexpr State kAllStates[] = {State::kQueued,      State::kRunning, State::kPaused,
+                                State::kInterrupted, State::kDone,    State::kFailed,
+                                State::kCancelled};
+
+Error bad_job(const std::string& file, const std::string& complaint) {
+  return Error{.code = BaseErrc::kInvalidArgument,
+               .where = "record of a job",
+               .subject = file + ", " + complaint};
+}
+
+/// All members but id, state and report, by name.
+template <class Fields, class Job>
+void visit(Fields&& fields, Job& job) {
+  fields.text("disk", job.disk, true);
+  fields.text("path", job.path, true);
+  fields.text("host", job.host, true);
+  fields.text("key_file", job.key_file, true);
+  fields.text("as", job.name_there, true);
+  fields.text("mode", job.mode, true);
+  fields.number("streams", job.streams, 4096, true);
+  fields.number("limit", job.limit, ~std::uint64_t{0}, true);
+  fields.flag("verify", job.verify, true);
+  fields.text("created", job.created, true);
+  fields.text("started", job.started, true);
+  fields.text("ended", job.ended, true);
+  fields.number("exit", job.exit, 0, 255, true);
+  fields.text("message", job.message, true);
+  fields.text("advice", job.advice, true);
+  fields.text("ownership", job.ownership, true);
+}
+
+/// The counterpart of JsonFields.
+struct JsonWriter {
+  json::object& object;
+  void text(const char* name, const std::string& value, bool) const { object[name] = value; }
+  void flag(const char* name, bool value, bool) const { object[name] = value; }
+  void number(const char* name, std::uint64_t value, std::uint64_t, bool) const {
+    object[name] = value;
+  }
+  void number(const char* name, std::int64_t value, std::int64_t, std::int64_t, bool) const {
+    object[name] = value;
+  }
+};
+
+}  // namespace
+
+bool ServiceJob::asks_the_same(const ServiceJob& other) const {
+  const auto wish = [](const ServiceJob& job) {
+    return std::tie(job.disk, job.path, job.host, job.port, job.key_file, job.name_there, job.mode,
+                    job.streams, job.limit, job.verify);
+  };
+  return wish(*this) == wish(other);
+}
+
+const char* to_string(State state) {
+  switch (state) {
+    case State::kQueued:
+      return "queued";
+    case State::kRunning:
+      return "running";
+    case State::kPaused:
+      return "paused";
+    case State::kInterrupted:
+      return "interrupted";
+    case State::kDone:
+      return "done";
+    case State::kFailed:
+      return "failed";
+    case State::kCancelled:
+      return "cancelled";
+  }
+  return "unknown";
+}
+
+bool is_job_id(const std::string& id) {
+  return is_disk_name(id);
+}
+
+std::string new_job_id(const std::string& disk_name) {
+  constexpr std::size_t kNameMax = 40;
+  return fmt::format("{}-{:08x}", disk_name.substr(0, kNameMax),
+                     static_cast<std::uint32_t>(random_u64()));
+}
+
+json::object json_of(const ServiceJob& job) {
+  json::object object;
+  object["id"] = job.id;
+  object["state"] = to_string(job.state);
+  object["port"] = job.port;
+  visit(JsonWriter{object}, job);
+  object["report"] = job.report;
+  return object;
+}
+
+std::string encode(const ServiceJob& job) {
+  json::object object = json_of(job);
+  object["version"] = kJobFileVersion;
+  return json::serialize(object) + "\n";
+}
+
+Result<ServiceJob> decode_service_job(const std::string& text, const std::string& file) {
+  std::string complaint;
+  const auto object = parse_json_object(text, complaint);
+  if (!object) return bad_job(file, complaint);
+  ServiceJob job;
+  std::uint64_t version = 0;
+  std::uint64_t port = 0;
+  std::string state;
+  JsonFields fields(*object);
+  fields.number("version", version, kJobFileVersion, true);
+  fields.text("id", job.id, true);
+  fields.text("state", state, true);
+  fields.number("port", port, 65535, true);
+  visit(fields, job);
+  if (const json::object* report = fields.object("report", true)) job.report = *report;
+  complaint = fields.finish();
+  if (complaint.empty() && version != kJobFileVersion) complaint = "version: must be 1";
+  if (complaint.empty() && !is_job_id(job.id)) complaint = "id: is none";
+  bool known = false;
+  for (const State one : kAllStates) {
+    if (state != to_string(one)) continue;
+    job.state = one;
+    known = true;
+  }
+  if (complaint.empty() && !known) complaint = "state: is none";
+  if (!complaint.empty()) return bad_job(file, complaint);
+  job.port = static_cast<std::uint16_t>(port);
+  return job;
+}
+
+Result<std::unique_ptr<ServiceJobStore>> ServiceJobStore::open(const std::string& path) {
+  VHDXM_TRY(auto folder, StateFolder::open(path));
+  return std::unique_ptr<ServiceJobStore>(new ServiceJobStore(std::move(folder)));
+}
+
+Result<void> ServiceJobStore::write(const ServiceJob& job) const {
+  return folder_->write(job.id + kJobSuffix, encode(job));
+}
+
+Result<ServiceJob> ServiceJobStore::read(const std::string& id) const {
+  const std::string file = folder_->path() + "/" + id + kJobSuffix;
+  VHDXM_TRY(const auto text, folder_->read(id + kJobSuffix));
+  if (!text) {
+    errno = ENOENT;
+    return errno_error("read the record of a job").about(file);
+  }
+  VHDXM_TRY(auto job, decode_service_job(*text, file));
+  if (job.id != id) return bad_job(file, "id: is not the file's");
+  return job;
+}
+
+Result<void> ServiceJobStore::remove(const std::string& id) const {
+  return folder_->remove(id + kJobSuffix);
+}
+
+Result<std::vector<ServiceJob>> ServiceJobStore::list() const {
+  std::vector<ServiceJob> all;
+  VHDXM_TRY(const auto names, folder_->list());
+  for (const std::string& name : names) {
+    if (!name.ends_with(kJobSuffix)) continue;
+    VHDXM_TRY(auto job, read(name.substr(0, name.size() - std::string(kJobSuffix).size())));
+    all.push_back(std::move(job));
+  }
+  return all;
+}
+
+}  // namespace vhdxm::migration

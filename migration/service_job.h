@@ -1,0 +1,95 @@
+// A job of the host's service: what was asked for, and how it ended. What survives the service.
+//
+//   queued -> running -> done | failed | cancelled
+//               |  ^
+//               v  |
+//            paused | interrupted      (resume; what has arrived is compared, not sent again)
+#pragma once
+
+#include <boost/json/object.hpp>
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "base/result.h"
+#include "migration/state_folder.h"
+
+namespace vhdxm::migration {
+
+struct ServiceJob {
+  enum class State : std::uint8_t {
+    kQueued,       ///< Waits for others to end.
+    kRunning,      ///< A process of its own works on it.
+    kPaused,       ///< Somebody asked for that.
+    kInterrupted,  ///< Its process ended without saying how.
+    kDone,
+    kFailed,
+    kCancelled,
+  };
+
+  std::string id;  ///< is_job_id().
+  // What was asked for.
+  std::string disk;  ///< Its registered name; empty for a file that is not registered.
+  std::string path;  ///< Absolute.
+  std::string host;
+  std::uint16_t port = 0;
+  std::string key_file;
+  std::string name_there;  ///< Empty: the file's own.
+  std::string mode = "auto";
+  std::uint64_t streams = 0;  ///< 0: the default.
+  std::uint64_t limit = 0;    ///< Bytes a second on the wire; 0: none.
+  bool verify = false;
+  // How it is.
+  State state = State::kQueued;
+  std::string created;  ///< RFC 3339; so are the others. Empty: not yet.
+  std::string started;
+  std::string ended;
+  std::int64_t exit = 0;  ///< As the command's, when it has ended.
+  std::string message;    ///< Why it failed.
+  std::string advice;
+  std::string ownership;            ///< Who owns the disk now, in one sentence.
+  boost::json::object report = {};  ///< Of one that is done.
+
+  /// Nothing will happen to it any more.
+  bool is_over() const {
+    return state == State::kDone || state == State::kFailed || state == State::kCancelled;
+  }
+  /// Whether the same was asked for: two with one id are one.
+  bool asks_the_same(const ServiceJob& other) const;
+};
+const char* to_string(ServiceJob::State state);
+
+/// As of a disk's name: it is part of the names of files and sockets.
+bool is_job_id(const std::string& id);
+/// A new one: the disk's name, cut, and random digits.
+std::string new_job_id(const std::string& disk_name);
+
+/// Every member, in the order of ServiceJob.
+boost::json::object json_of(const ServiceJob& job);
+std::string encode(const ServiceJob& job);
+/// Strict. Errors: BaseErrc::kInvalidArgument, naming the file and the member.
+Result<ServiceJob> decode_service_job(const std::string& text, const std::string& file);
+
+/// The records of all jobs, a file a job. One process at a time writes a job's: its own while it
+/// runs, else the service.
+/// Thread safety: as StateFolder.
+class ServiceJobStore {
+ public:
+  static Result<std::unique_ptr<ServiceJobStore>> open(const std::string& folder);
+
+  /// Durable when it returns.
+  Result<void> write(const ServiceJob& job) const;
+  /// Errors: ENOENT; those of decode_service_job().
+  Result<ServiceJob> read(const std::string& id) const;
+  Result<void> remove(const std::string& id) const;
+  /// By id. Errors: of a record that cannot be read.
+  Result<std::vector<ServiceJob>> list() const;
+
+ private:
+  explicit ServiceJobStore(std::unique_ptr<StateFolder> folder) : folder_(std::move(folder)) {}
+  const std::unique_ptr<StateFolder> folder_;
+};
+
+}  // namespace vhdxm::migration

@@ -1,0 +1,149 @@
+#include "migration/target_cutover.h"
+
+#include <utility>
+
+#include "base/check.h"
+#include "migration/errc.h"
+#include "migration/handover_codec.h"
+
+namespace vhdxm::migration {
+
+TargetCutover::TargetCutover(HostOwnership& host, std::string folder, ArrivalFunction on_over)
+    : host_(host), folder_(std::move(folder)), on_over_(std::move(on_over)) {}
+
+Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
+                                                    const std::vector<transfer::OfferDisk>& disks,
+                                                    std::span<const std::byte> introduction) {
+  VHDXM_TRY(const Introduction theirs, decode_introduction(introduction));
+  if (theirs.disks.size() != disks.size() || theirs.source == host_.id) {
+    return Error{.code = Errc::kRecord,
+                 .where = theirs.source == host_.id ? "a host that moves disks to itself"
+                                                    : "introduction: not the disks of the offer"};
+  }
+  JobRecord record{.state = JobState::kReceiving,
+                   .job = job_id,
+                   .attempt = {},
+                   .source = theirs.source,
+                   .target = host_.id,
+                   .disks = {}};
+  for (std::size_t i = 0; i < disks.size(); ++i) {
+    record.disks.push_back(
+        {.terms = {.id = theirs.disks[i].id, .epoch = theirs.disks[i].epoch, .ledger = {}},
+         .place = {.folder = folder_, .name = disks[i].name}});
+  }
+  {
+    // Before it is the handover's: it learns here what moves back.
+    const std::lock_guard lock(host_.mutex);
+    VHDXM_TRY_VOID(host_.store.begin_target(record));
+  }
+  handover_.emplace(record);
+  handover_->start();
+  handover_->on_connected();
+  (void)drain();
+  return encode(IntroductionAnswer{.target = host_.id});
+}
+
+transfer::CutoverTarget::Step TargetCutover::on_message(
+    std::span<const std::byte> body, const std::vector<transfer::PassLedger>& ledgers) {
+  const auto message = decode_handover(body);
+  if (message.has_error()) {
+    return {.state = State::kFailed, .messages = {}, .problem = describe(message.error())};
+  }
+  ledgers_.clear();
+  for (const transfer::PassLedger& ledger : ledgers) ledgers_.push_back(ledger.ledger);
+  handover_->on_message(*message);
+  return drain();
+}
+
+// Closed first: whoever finds the disk under its name may open it.
+transfer::CutoverTarget::Step TargetCutover::on_closed() {
+  const auto record = std::exchange(to_take_, std::nullopt);
+  VHDXM_CHECK(record.has_value());
+  auto taken = [&]() -> Result<void> {
+    const std::lock_guard lock(host_.mutex);
+    VHDXM_TRY_VOID(host_.arbiter.acquire(*record));
+    return {};
+  }();
+  if (taken.has_error()) problem_ = describe(taken.error());
+  handover_->on_taken(taken);
+  return drain();
+}
+
+void TargetCutover::end() {
+  if (!handover_) return;
+  handover_->on_disconnected();
+  (void)drain();
+  if (const auto record = std::exchange(to_settle_, std::nullopt)) {
+    const std::lock_guard lock(host_.mutex);
+    // If it fails the next start does it: the record says all.
+    if (host_.store.settle(*record).has_value() && record->state == JobState::kOwned) {
+      (void)host_.store.drop(*record).has_error();
+    }
+  }
+  if (!on_over_) return;
+  Arrival arrival{.job = handover_->record().job,
+                  .owns = handover_->owns(),
+                  .disks = {},
+                  .owner_sentence = handover_->owner_sentence()};
+  for (const JobDisk& disk : handover_->record().disks) arrival.disks.push_back(disk.place);
+  on_over_(arrival);
+}
+
+transfer::CutoverTarget::Step TargetCutover::drain() {
+  while (!to_take_) {
+    auto action = handover_->next_action();
+    if (!action) break;
+    std::visit([this](auto& one) { act(one); }, *action);
+  }
+  Step step{.state = State::kReceiving,
+            .messages = std::exchange(messages_, {}),
+            .problem = std::exchange(problem_, {})};
+  if (to_take_) {
+    step.state = State::kReleased;
+  } else if (handover_->owns()) {
+    step.state = State::kOwned;
+  } else if (handover_->over() || !step.problem.empty()) {
+    step.state = State::kFailed;
+  } else if (handover_->record().state == JobState::kPrepared) {
+    step.state = State::kPrepared;
+  }
+  return step;
+}
+
+// It was begun before the handover was made.
+void TargetCutover::act(HandoverTarget::Begin&) {
+  handover_->on_begun({});
+}
+
+void TargetCutover::act(HandoverTarget::Send& action) {
+  messages_.push_back(encode(action.message));
+}
+
+// The pass before it was made durable, and the source sends nothing until the attempt is void.
+void TargetCutover::act(HandoverTarget::Seal&) {
+  handover_->on_sealed(ledgers_);
+}
+
+void TargetCutover::act(HandoverTarget::Write& action) {
+  auto written = [&] {
+    const std::lock_guard lock(host_.mutex);
+    return host_.store.put(action.record);
+  }();
+  if (written.has_error()) problem_ = describe(written.error());
+  handover_->on_written(written);
+}
+
+void TargetCutover::act(HandoverTarget::Take& action) {
+  to_take_ = action.record;
+}
+
+// Who serves the disk here opens it after this.
+void TargetCutover::act(HandoverTarget::TakeOver&) {}
+
+void TargetCutover::act(HandoverTarget::Settle& action) {
+  to_settle_ = action.record;
+}
+
+void TargetCutover::act(HandoverTarget::Finish&) {}
+
+}  // namespace vhdxm::migration

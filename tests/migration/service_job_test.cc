@@ -1,0 +1,111 @@
+#include "migration/service_job.h"
+
+#include <gtest/gtest.h>
+
+#include <boost/json/parse.hpp>
+#include <boost/json/serialize.hpp>
+#include <cerrno>
+
+#include "tests/support/temp_folder.h"
+
+namespace vhdxm::migration {
+namespace {
+
+using State = ServiceJob::State;
+
+ServiceJob a_job() {
+  ServiceJob job;
+  job.id = "web01-0a";
+  job.disk = "web01";
+  job.path = "/srv/web \"01\".vhdx";
+  job.host = "newhost";
+  job.port = 6600;
+  job.key_file = "/k";
+  job.name_there = "b.vhdx";
+  job.mode = "plain";
+  job.streams = 3;
+  job.limit = ~std::uint64_t{0};
+  job.verify = true;
+  job.state = State::kFailed;
+  job.created = "2026-11-29T17:00:00.000Z";
+  job.started = "2026-11-29T17:00:01.000Z";
+  job.ended = "2026-11-29T17:00:02.000Z";
+  job.exit = 5;
+  job.message = "m";
+  job.advice = "a";
+  job.ownership = "o";
+  job.report["bytes_total"] = 7;
+  return job;
+}
+
+TEST(ServiceJob, ItsRecordHasEveryMember) {
+  const ServiceJob job = a_job();
+  const auto read = decode_service_job(encode(job), "f");
+  ASSERT_TRUE(read.has_value()) << describe(read.error());
+  EXPECT_EQ(encode(*read), encode(job));
+  EXPECT_TRUE(read->asks_the_same(job));
+  EXPECT_EQ(read->state, State::kFailed);
+  EXPECT_EQ(read->limit, ~std::uint64_t{0});
+  EXPECT_EQ(read->port, 6600);
+}
+
+TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
+  auto whole = boost::json::parse(encode(a_job())).as_object();
+  for (const auto& member : whole) {
+    auto less = whole;
+    less.erase(member.key());
+    const auto read = decode_service_job(boost::json::serialize(less), "job.json");
+    ASSERT_TRUE(read.has_error()) << member.key();
+    EXPECT_NE(describe(read.error()).find(std::string(member.key())), std::string::npos);
+    EXPECT_NE(describe(read.error()).find("job.json"), std::string::npos);
+  }
+  for (const auto& [name, value] : {std::pair<const char*, boost::json::value>("extra", 1),
+                                    {"state", "lost"},
+                                    {"version", 2},
+                                    {"port", 65536},
+                                    {"id", "../x"},
+                                    {"exit", -1},
+                                    {"streams", 1.5},
+                                    {"report", 1}}) {
+    auto wrong = whole;
+    wrong[name] = value;
+    EXPECT_TRUE(decode_service_job(boost::json::serialize(wrong), "f").has_error()) << name;
+  }
+}
+
+TEST(ServiceJob, TwoAskTheSameWhateverBecameOfThem) {
+  const ServiceJob job = a_job();
+  ServiceJob other = job;
+  other.id = "x";
+  other.state = State::kDone;
+  other.message = "else";
+  EXPECT_TRUE(job.asks_the_same(other));
+  other.verify = false;
+  EXPECT_FALSE(job.asks_the_same(other));
+  other = job;
+  other.port = 1;
+  EXPECT_FALSE(job.asks_the_same(other));
+}
+
+TEST(ServiceJob, NewIdsAreIdsAndDiffer) {
+  const std::string name(64, 'n');
+  EXPECT_TRUE(is_job_id(new_job_id(name)));
+  EXPECT_NE(new_job_id("a"), new_job_id("a"));
+}
+
+TEST(ServiceJobStore, KeepsRecords) {
+  const test::TempFolder folder;
+  const auto store = ServiceJobStore::open(folder.path() + "/jobs").value();
+  EXPECT_EQ(store->read("web01-0a").error().code.value(), ENOENT);
+  ASSERT_TRUE(store->write(a_job()).has_value());
+  ServiceJob changed = a_job();
+  changed.state = State::kDone;
+  ASSERT_TRUE(store->write(changed).has_value());
+  EXPECT_EQ(store->read("web01-0a").value().state, State::kDone);
+  EXPECT_EQ(store->list().value().size(), 1u);
+  ASSERT_TRUE(store->remove("web01-0a").has_value());
+  EXPECT_TRUE(store->list().value().empty());
+}
+
+}  // namespace
+}  // namespace vhdxm::migration

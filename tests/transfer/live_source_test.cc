@@ -1,0 +1,304 @@
+// Disks in use as they are sent: whatever happens between plan, map, read and acknowledgement, and
+// whichever frames are lost, the passes bring it all, and never something older over something
+// newer.
+#include "transfer/live_source.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <deque>
+#include <functional>
+#include <map>
+#include <random>
+
+#include "tests/support/expect_error.h"
+#include "tests/support/random_seed.h"
+#include "tests/support/writable_disk.h"
+#include "transfer/extent_queue.h"
+#include "transfer/frame_builder.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+using namespace std::chrono_literals;
+using test::failed_with;
+using test::succeeded;
+using vhdx::ExtentKind;
+
+constexpr std::uint64_t kBlock = 1024 * 1024;
+constexpr std::uint32_t kExtent = 1024 * 1024;
+
+std::shared_ptr<LiveDisk> new_disk(std::shared_ptr<SharedGate> gate,
+                                   const test::DiskKind& kind = {}) {
+  const test::WritableDisk made(kind);
+  auto writer = made.open(made.file().clone());
+  EXPECT_TRUE(succeeded(writer));
+  return std::make_shared<LiveDisk>(std::move(*writer), std::move(gate));
+}
+
+/// A destination as bytes, and streams whose frames arrive late, or never.
+class Copier {
+ public:
+  Copier(LiveSource& source, std::mt19937_64& random)
+      : source_(source),
+        random_(random),
+        queue_(
+            kExtent, 8 * kExtent, 1, [this](std::uint32_t, const Ledger&) { sent_ = true; },
+            [](std::uint32_t, std::uint32_t) {}) {
+    for (std::uint32_t disk = 0; disk < source.size(); ++disk) {
+      content.emplace_back(source.view(disk).geometry().virtual_size_bytes, std::byte{0xee});
+    }
+  }
+
+  /// The first pass of a disk; `meanwhile` happens between any two steps.
+  void first_pass(std::uint32_t disk, const std::function<void()>& meanwhile) {
+    sent_ = false;
+    queue_.begin_disk(disk, source_.view(disk), {}, 1);
+    run(meanwhile);
+  }
+  void pass(std::uint32_t number, const std::function<void()>& meanwhile) {
+    sent_ = false;
+    queue_.begin_pass(number, source_.sources(), [this] { sent_ = true; });
+    run(meanwhile);
+  }
+
+  std::vector<std::vector<std::byte>> content;
+  std::uint64_t lost = 0;
+  ExtentQueue& queue() { return queue_; }
+
+ private:
+  struct Flying {
+    ExtentQueue::Sent frame;
+    std::vector<std::byte> payload;
+  };
+
+  void run(const std::function<void()>& meanwhile) {
+    int idle = 0;
+    while (!sent_) {
+      ASSERT_LT(++idle, 1'000'000) << "the pass does not end";
+      meanwhile();
+      if (random_() % 2 == 0) send();
+      meanwhile();
+      deliver();
+    }
+    EXPECT_TRUE(std::all_of(streams_.begin(), streams_.end(),
+                            [](const auto& one) { return one.second.empty(); }));
+  }
+
+  void send() {
+    ExtentQueue::Batch batch;
+    const auto pulled = queue_.pull(batch, 0ms);
+    ASSERT_TRUE(succeeded(pulled));
+    if (*pulled != ExtentQueue::Pull::kBatch) return;
+    BufferPool pool(kExtent, 1);
+    const Buffer buffer = pool.acquire();
+    const auto built = build_frames(batch, buffer.bytes(), 1, pool);
+    ASSERT_TRUE(succeeded(built));
+    const std::uint32_t stream = first_stream_ + static_cast<std::uint32_t>(random_() % 3);
+    queue_.note_sent(stream, batch, built->frames);
+    for (std::size_t i = 0; i < built->frames.size(); ++i) {
+      streams_[stream].push_back(
+          {.frame = built->frames[i],
+           .payload = {built->payloads[i].begin(), built->payloads[i].end()}});
+    }
+  }
+
+  // Some frames arrive; now and then the stream is lost with the rest.
+  void deliver() {
+    for (auto& [stream, flying] : streams_) {
+      std::uint64_t arrive = random_() % 3;
+      std::uint64_t credit = 0;
+      for (; arrive > 0 && !flying.empty(); --arrive) {
+        apply(flying.front());
+        if (flying.front().frame.header.kind == FrameKind::kData) {
+          credit += flying.front().frame.header.raw_length;
+        }
+        flying.pop_front();
+        ++arrived_[stream];
+      }
+      queue_.add_credit(credit);
+      if (random_() % 64 == 0) {
+        lost += flying.size();
+        flying.clear();
+        ASSERT_TRUE(succeeded(queue_.requeue(stream, arrived_[stream])));
+        // A new number, as a replacement has.
+        streams_.erase(stream);
+        first_stream_ += 3;
+        return;
+      }
+      ASSERT_TRUE(succeeded(queue_.acknowledge(stream, arrived_[stream])));
+    }
+  }
+
+  void apply(const Flying& one) {
+    const FrameHeader& header = one.frame.header;
+    auto& disk = content[header.disk];
+    const auto at = disk.begin() + static_cast<std::ptrdiff_t>(header.virtual_offset);
+    if (header.kind == FrameKind::kData) {
+      std::copy(one.payload.begin(), one.payload.end(), at);
+    } else {
+      std::fill_n(at, header.raw_length, std::byte{0});
+    }
+  }
+
+  LiveSource& source_;
+  std::mt19937_64& random_;
+  ExtentQueue queue_;
+  bool sent_ = false;
+  std::uint32_t first_stream_ = 0;
+  std::map<std::uint32_t, std::deque<Flying>> streams_;
+  std::map<std::uint32_t, std::uint64_t> arrived_;
+};
+
+void change_something(LiveDisk& disk, std::mt19937_64& random) {
+  const std::uint64_t sector = disk.geometry().logical_sector_bytes;
+  const std::uint64_t sectors = disk.size_bytes() / sector;
+  const std::uint64_t first = random() % sectors;
+  const std::uint64_t longest = random() % 8 == 0 ? sectors : 24;
+  const std::uint64_t length = (1 + random() % std::min(longest, sectors - first)) * sector;
+  const std::uint64_t offset = first * sector;
+  switch (random() % 6) {
+    case 0:
+      ASSERT_TRUE(succeeded(disk.trim(offset, length, LiveDisk::Durability::kAtFlush)));
+      return;
+    case 1:
+      ASSERT_TRUE(succeeded(disk.write_zeroes(offset, length, LiveDisk::Zeroing::kMayTrim,
+                                              LiveDisk::Durability::kAtFlush)));
+      return;
+    default: {
+      std::vector<std::byte> bytes(static_cast<std::size_t>(length));
+      for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+      ASSERT_TRUE(succeeded(disk.write(offset, bytes, LiveDisk::Durability::kAtFlush)));
+    }
+  }
+}
+
+void expect_same(LiveDisk& disk, const std::vector<std::byte>& content) {
+  std::vector<std::byte> bytes(static_cast<std::size_t>(disk.size_bytes()));
+  ASSERT_TRUE(succeeded(disk.read(0, bytes)));
+  const auto differs = std::mismatch(bytes.begin(), bytes.end(), content.begin());
+  EXPECT_TRUE(differs.first == bytes.end())
+      << "first at " << differs.first - bytes.begin() << " of " << bytes.size();
+}
+
+class LiveSourceOfKind : public testing::TestWithParam<test::DiskKind> {};
+
+TEST_P(LiveSourceOfKind, PassesBringAllWhateverHappensInBetween) {
+  const std::uint64_t seed = test::random_seed();
+  SCOPED_TRACE(test::repeat_with(seed));
+  std::mt19937_64 random(seed);
+  std::uint64_t lost = 0;
+  for (int round = 0; round < 12; ++round) {
+    const auto gate = std::make_shared<SharedGate>();
+    std::vector<MovingDisk> disks = {{new_disk(gate, GetParam()), "a.vhdx"},
+                                     {new_disk(gate, GetParam()), "b.vhdx"}};
+    for (const MovingDisk& one : disks) {
+      for (int i = 0; i < 12; ++i) change_something(*one.disk, random);
+    }
+    auto source = LiveSource::start(disks);
+    ASSERT_TRUE(succeeded(source));
+    Copier copier(**source, random);
+    const auto meanwhile = [&] {
+      if (random() % 3 == 0) change_something(*disks[random() % 2].disk, random);
+    };
+    for (std::uint32_t disk = 0; disk < 2; ++disk) copier.first_pass(disk, meanwhile);
+    std::uint32_t pass = 2;
+    for (; pass < 5; ++pass) copier.pass(pass, meanwhile);
+    // Held: nobody writes any more, but streams go on breaking.
+    while ((*source)->dirty_bytes() > 0) copier.pass(pass++, [] {});
+    for (std::uint32_t disk = 0; disk < 2; ++disk) {
+      expect_same(*disks[disk].disk, copier.content[disk]);
+    }
+    lost += copier.lost;
+  }
+  EXPECT_GT(lost, 0U) << "no frame was lost: this proves less than it should";
+}
+
+std::vector<test::DiskKind> kinds_that_move() {
+  auto kinds = test::all_disk_kinds();
+  std::erase_if(
+      kinds, [](const test::DiskKind& kind) { return kind.type == vhdx::DiskType::kDifferencing; });
+  return kinds;
+}
+
+INSTANTIATE_TEST_SUITE_P(Kinds, LiveSourceOfKind, testing::ValuesIn(kinds_that_move()),
+                         [](const auto& one) { return test::to_string(one.param); });
+
+TEST(LiveSource, ABlockThatGrewAfterThePlanComesWithTheNextPass) {
+  const auto gate = std::make_shared<SharedGate>();
+  const auto disk = new_disk(gate);
+  const std::vector<std::byte> bytes(4096, std::byte{7});
+  ASSERT_TRUE(succeeded(disk->write(0, bytes, LiveDisk::Durability::kAtFlush)));
+  auto source = LiveSource::start({{disk, "a.vhdx"}});
+  ASSERT_TRUE(succeeded(source));
+  EXPECT_EQ((*source)->payload_bytes(0), kBlock);
+  ASSERT_TRUE(succeeded(disk->write(3 * kBlock, bytes, LiveDisk::Durability::kAtFlush)));
+  std::vector<vhdx::Extent> extents;
+  vhdx::DiskView& view = (*source)->view(0);
+  ASSERT_TRUE(succeeded(view.map(0, disk->size_bytes(), extents, 100)));
+  ASSERT_EQ(extents.size(), 2U) << "the plan's blocks, whatever there is by now";
+  EXPECT_EQ(extents[0].kind, ExtentKind::kData);
+  EXPECT_EQ(extents[0].length, kBlock);
+  EXPECT_EQ(extents[1].kind, ExtentKind::kUnmapped);
+  EXPECT_EQ((*source)->dirty_bytes(), 4096U);
+  // And in the passes after the first it is there.
+  const auto live = (*source)->sources();
+  extents.clear();
+  ASSERT_TRUE(succeeded(live[0].view->map(3 * kBlock, 4096, extents, 100)));
+  EXPECT_EQ(extents[0].kind, ExtentKind::kData);
+}
+
+TEST(LiveSource, ABlockThatWasTrimmedAfterThePlanIsStillWhole) {
+  const auto gate = std::make_shared<SharedGate>();
+  const auto disk = new_disk(gate);
+  const std::vector<std::byte> bytes(2 * kBlock, std::byte{7});
+  ASSERT_TRUE(succeeded(disk->write(0, bytes, LiveDisk::Durability::kAtFlush)));
+  auto source = LiveSource::start({{disk, "a.vhdx"}});
+  ASSERT_TRUE(succeeded(source));
+  std::vector<vhdx::Extent> extents;
+  ASSERT_TRUE(succeeded((*source)->view(0).map(0, 2 * kBlock, extents, 100)));
+  ASSERT_EQ(extents.size(), 1U);
+  // Mapped as data, trimmed before it is read: zeros are read, and it is dirty.
+  ASSERT_TRUE(succeeded(disk->trim(0, kBlock, LiveDisk::Durability::kAtFlush)));
+  std::vector<std::byte> read(kBlock, std::byte{1});
+  ASSERT_TRUE(succeeded(read_exact_at(*extents[0].file, extents[0].file_offset, read, "test")));
+  EXPECT_TRUE(std::all_of(read.begin(), read.end(), [](std::byte b) { return b == std::byte{0}; }));
+  EXPECT_EQ((*source)->dirty_bytes(), kBlock);
+}
+
+TEST(LiveSource, TracksFromBeforeThePlanAndUntilItEnds) {
+  const auto gate = std::make_shared<SharedGate>();
+  const auto disk = new_disk(gate);
+  {
+    auto source = LiveSource::start({{disk, "a.vhdx"}});
+    ASSERT_TRUE(succeeded(source));
+    EXPECT_EQ(gate->state(), WriteGate::State::kTracking);
+    EXPECT_TRUE(failed_with(LiveSource::start({{disk, "a.vhdx"}}), Errc::kBusy));
+    gate->throttle(5);
+    gate->hold();
+  }
+  EXPECT_EQ(gate->state(), WriteGate::State::kOpen) << "writes go ahead however it ended";
+  EXPECT_EQ(gate->throttled_to(), 0U);
+  {
+    auto source = LiveSource::start({{disk, "a.vhdx"}});
+    ASSERT_TRUE(succeeded(source));
+    ASSERT_TRUE(gate->fence(gate->hold()));
+  }
+  EXPECT_EQ(gate->state(), WriteGate::State::kFenced) << "but not when they are another's";
+}
+
+TEST(LiveSource, WhatAnEarlierJobMarkedIsForgotten) {
+  const auto gate = std::make_shared<SharedGate>();
+  const auto disk = new_disk(gate);
+  for (int i = 0; i < 2; ++i) {
+    auto source = LiveSource::start({{disk, "a.vhdx"}});
+    ASSERT_TRUE(succeeded(source));
+    EXPECT_EQ((*source)->dirty_bytes(), 0U);
+    const std::vector<std::byte> bytes(4096, std::byte{7});
+    ASSERT_TRUE(succeeded(disk->write(0, bytes, LiveDisk::Durability::kAtFlush)));
+    EXPECT_EQ((*source)->dirty_bytes(), 4096U);
+  }
+}
+
+}  // namespace
+}  // namespace vhdxm::transfer

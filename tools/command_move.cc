@@ -1,0 +1,125 @@
+// vhdx-migrate move: a disk to another host, by this host's service.
+#include <fmt/format.h>
+
+#include <filesystem>
+#include <optional>
+
+#include "tools/command_list.h"
+#include "tools/control_client.h"
+#include "tools/job_follower.h"
+#include "tools/json_output.h"
+#include "tools/mover_client.h"
+#include "tools/printable_text.h"
+#include "transfer/messages.h"
+#include "transfer/sender.h"
+
+namespace vhdxm::tools {
+namespace {
+
+class MoveCommand final : public Command {
+ public:
+  CommandText text() const override {
+    return {
+        .name = "move",
+        .summary = "have the host service move a disk to another host",
+        .description =
+            "Gives the host service (vhdx-migrated) a job: to move a disk that nobody uses "
+            "meanwhile to a host whose service takes it. The job is a process of its own: it goes "
+            "on when this command ends, by Ctrl-C too, and when the service ends. `status`, "
+            "`watch`, `pause`, `resume` and `cancel` are for it.\n"
+            "A registered disk is closed while it is read, and is exported again afterwards; a "
+            "client that is connected is a reason to refuse. The source is copied: it stays the "
+            "owner, and is not changed by a byte.\n"
+            "The disk arrives in the folder that the other host's settings name.",
+        .examples = {
+            {"vhdx-migrate move web01 --to newhost", "a registered disk; shows how far it is"},
+            {"vhdx-migrate move /srv/disks/db.vhdx --to newhost --limit 400M --detach",
+             "a file; says the job's ID and ends"},
+            {"vhdx-migrate move web01 --to newhost --id web01-2026", "run twice, it is one job"}}};
+  }
+
+  void add_options(OptionSet& options) override {
+    options.argument("DISK", disk_, "the name of a registered disk, or the path of a file");
+    options.text("--to", "HOST", host_,
+                 "a peer of the service's settings, or HOST, HOST:PORT or [ADDRESS]:PORT (needed)");
+    options.text("--key-file", "FILE", key_file_,
+                 "the pairing key; the one of the service's settings unless told");
+    options.text("--as", "NAME", name_, "the disk's name at the destination");
+    options.choice("--mode", mode_, {"auto", "plain", "compress"},
+                   "how data travels; as the service's settings say unless told");
+    options.number("--streams", streams_, 1, transfer::kStreamsMax,
+                   fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
+    options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
+    options.flag("--verify", verify_, "read both sides again before the disk gets its name");
+    options.text("--id", "ID", id_, "the job's name: one that is there already is that job");
+    options.flag("--detach", detach_, "do not wait for the end");
+    add_control_option(options, control_);
+  }
+
+  CommandResult run(CommandContext& context) override {
+    if (host_.empty()) {
+      return usage_failure("move: --to is missing", "Say where to, e.g. --to newhost.");
+    }
+    const ControlClient client(control_);
+    const auto job = client.ask("POST", "/v1/jobs", wish());
+    if (job.has_error()) return job.error();
+    const std::string id = text_of(*job, "id");
+    if (context.console.json()) {
+      context.console.object("job", *job);
+      context.console.flush();
+    } else if (detach_) {
+      context.console.print(printable(id) + "\n");
+    } else {
+      context.console.talk(fmt::format("job {}", printable(id)));
+    }
+    if (detach_) return ExitCode::kDone;
+    return follow_job(context, client, id);
+  }
+
+ private:
+  boost::json::object wish() const {
+    boost::json::object wish;
+    std::error_code ignored;
+    // A name has no '/'; a file of this folder may be meant by its name alone.
+    const bool is_path =
+        disk_.find('/') != std::string::npos ||
+        (disk_.find(".") != std::string::npos && std::filesystem::exists(disk_, ignored));
+    if (is_path) {
+      wish["path"] = json_text(std::filesystem::absolute(disk_).lexically_normal().string());
+    } else {
+      wish["disk"] = json_text(disk_);
+    }
+    wish["to"] = json_text(host_);
+    if (!key_file_.empty()) {
+      wish["key_file"] =
+          json_text(std::filesystem::absolute(key_file_).lexically_normal().string());
+    }
+    if (!name_.empty()) wish["as"] = json_text(name_);
+    if (!mode_.empty()) wish["mode"] = mode_;
+    if (streams_) wish["streams"] = *streams_;
+    if (limit_) wish["limit"] = *limit_;
+    if (verify_) wish["verify"] = true;
+    if (!id_.empty()) wish["id"] = json_text(id_);
+    return wish;
+  }
+
+  std::string disk_;
+  std::string host_;
+  std::string key_file_;
+  std::string name_;
+  std::string mode_;
+  std::string id_;
+  std::string control_ = kControlSocket;
+  std::optional<unsigned> streams_;
+  std::optional<std::uint64_t> limit_;
+  bool verify_ = false;
+  bool detach_ = false;
+};
+
+}  // namespace
+
+std::unique_ptr<Command> make_move_command() {
+  return std::make_unique<MoveCommand>();
+}
+
+}  // namespace vhdxm::tools

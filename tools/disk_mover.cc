@@ -1,0 +1,90 @@
+#include "tools/disk_mover.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <utility>
+
+#include "migration/json_fields.h"
+#include "tools/json_output.h"
+
+namespace vhdxm::tools {
+
+Result<std::unique_ptr<DiskMover>> DiskMover::start(const std::string& socket, About about,
+                                                    std::function<void()> end) {
+  std::unique_ptr<DiskMover> mover(new DiskMover(std::move(about), std::move(end)));
+  DiskMover* const self = mover.get();
+  VHDXM_TRY(mover->server_,
+            MoverServer::start(socket, [self](const std::string& op, const auto& request) {
+              return self->answer(op, request);
+            }));
+  return mover;
+}
+
+bool DiskMover::client_opens() {
+  const std::lock_guard lock(mutex_);
+  if (!ending_) ++clients_;
+  return !ending_;
+}
+
+void DiskMover::client_closes() {
+  const std::lock_guard lock(mutex_);
+  --clients_;
+}
+
+void DiskMover::closed(bool well) {
+  boost::json::object event;
+  event["event"] = "closed";
+  event["well"] = well;
+  server_->publish(event);
+}
+
+MoverAnswer DiskMover::answer(const std::string& op, const boost::json::object& request) {
+  if (op == "status") return describe();
+  if (op == "end") return end(request);
+  return mover_error("unknown_op", fmt::format("a disk's mover does not know '{}'", op));
+}
+
+MoverAnswer DiskMover::describe() {
+  MoverAnswer answer;
+  answer.fields["kind"] = "disk";
+  answer.fields["software"] = VHDXM_VERSION;
+  answer.fields["pid"] = ::getpid();
+  answer.fields["name"] = json_text(about_.name);
+  answer.fields["path"] = json_text(about_.path);
+  answer.fields["read_only"] = about_.read_only;
+  answer.fields["virtual_bytes"] = about_.virtual_bytes;
+  const std::lock_guard lock(mutex_);
+  answer.fields["clients"] = clients_;
+  answer.fields["ending"] = ending_;
+  return answer;
+}
+
+MoverAnswer DiskMover::end(const boost::json::object& request) {
+  std::int64_t version = 0;
+  std::string op;
+  bool force = false;
+  migration::JsonFields fields(request);
+  fields.number("version", version, kMoverProtocol, kMoverProtocol);
+  fields.text("op", op);
+  fields.flag("force", force);
+  if (const std::string complaint = fields.finish(); !complaint.empty()) {
+    return mover_error("bad_request", complaint);
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    if (clients_ != 0 && !force) {
+      MoverAnswer refused = mover_error("in_use", fmt::format("{} clients use the disk", clients_));
+      refused.fields["clients"] = clients_;
+      return refused;
+    }
+    ending_ = true;
+  }
+  end_();
+  MoverAnswer answer;
+  answer.fields["ending"] = true;
+  answer.subscribes = true;  // for the event "closed"
+  return answer;
+}
+
+}  // namespace vhdxm::tools

@@ -1,0 +1,269 @@
+#include "tools/host_service.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+
+#include <cerrno>
+#include <filesystem>
+#include <utility>
+
+#include "migration/state_folder.h"
+#include "tools/endpoint.h"
+#include "transfer/pairing_key.h"
+
+namespace vhdxm::tools {
+namespace {
+
+using migration::DiskRegistry;
+using migration::HostSettings;
+using migration::RegisteredDisk;
+
+/// Of the folders in the run folder. That of NBD sockets can be entered by the folder's group.
+constexpr mode_t kPrivateFolder = S_IRWXU;
+constexpr mode_t kClientsFolder = S_IRWXU | S_IRGRP | S_IXGRP;
+
+Result<void> make_run_folder(const std::string& path, mode_t mode) {
+  if (::mkdir(path.c_str(), mode) == 0) {
+    // Whatever the umask is.
+    if (::chmod(path.c_str(), mode) == 0) return {};
+  } else if (errno == EEXIST) {
+    return {};
+  }
+  return errno_error("make the folder").about(path);
+}
+
+Result<void> make_run_folders(const std::string& run) {
+  // systemd has made it, where systemd runs the service.
+  VHDXM_TRY(const auto made, migration::StateFolder::open(run));
+  VHDXM_TRY_VOID(make_run_folder(run + "/disks", kClientsFolder));
+  VHDXM_TRY_VOID(make_run_folder(run + "/jobs", kPrivateFolder));
+  return make_run_folder(run + "/movers", kPrivateFolder);
+}
+
+CommandFailure no_such_disk(const std::string& name) {
+  return usage_failure(fmt::format("no disk is registered as '{}'", name),
+                       "`vhdx-migrate disk list` shows those that are.");
+}
+
+}  // namespace
+
+HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettings settings,
+                                                                      ServiceLog& log) {
+  VHDXM_COMMAND_TRY(const auto state, migration::StateFolder::open(settings.state_folder));
+  VHDXM_COMMAND_TRY(auto lock, ProcessLock::take(settings.state_folder + "/service.lock"));
+  if (!lock) {
+    return CommandFailure{
+        .message = fmt::format("another service has the state folder {}", settings.state_folder),
+        .advice = "Stop it, or give this one a folder of its own (state_folder, run_folder).",
+        .exit = ExitCode::kFailed,
+        .ownership = {}};
+  }
+  VHDXM_COMMAND_TRY_VOID(make_run_folders(settings.run_folder));
+  VHDXM_COMMAND_TRY(auto registry, DiskRegistry::open(settings.state_folder + "/disks"));
+  std::unique_ptr<HostService> service(
+      new HostService(std::move(settings), std::move(*lock), std::move(registry), log));
+  HostService* const self = service.get();
+  // First what may fail: nothing is started then.
+  if (self->settings_.incoming) {
+    auto arrivals = HostArrivals::start(self->settings_, log);
+    if (arrivals.has_error()) return arrivals.error();
+    self->arrivals_ = std::move(*arrivals);
+  }
+  std::error_code ec;
+  const auto program = std::filesystem::read_symlink("/proc/self/exe", ec);
+  if (ec) {
+    errno = ec.value();
+    return failure_of(errno_error("find this program"));
+  }
+  auto jobs =
+      JobDesk::open({.program = program,
+                     .state_folder = self->settings_.state_folder,
+                     .run_folder = self->settings_.run_folder,
+                     .jobs_max = self->settings_.max_migrations},
+                    {.take = [self](const std::string& name) { return self->take_disk(name); },
+                     .give_back = [self](const std::string& name) { self->give_back_disk(name); }},
+                    log);
+  if (jobs.has_error()) return jobs.error();
+  self->jobs_ = std::move(*jobs);
+  for (const RegisteredDisk& disk : self->registry_->list()) {
+    if (!self->jobs_->holds_disk(disk.name)) self->exports_.begin(disk);
+  }
+  self->jobs_->start();
+  return service;
+}
+
+HostService::HostService(HostSettings settings, ProcessLock lock,
+                         std::unique_ptr<DiskRegistry> registry, ServiceLog& log)
+    : settings_(std::move(settings)),
+      lock_(std::move(lock)),
+      log_(log),
+      registry_(std::move(registry)),
+      exports_(settings_.run_folder, log) {}
+
+HostService::~HostService() {
+  // First what uses the others from threads of its own.
+  arrivals_.reset();
+  jobs_.reset();
+}
+
+HostService::Outcome<DiskView> HostService::add_disk(RegisteredDisk disk) {
+  if (!migration::is_disk_name(disk.name)) {
+    return usage_failure(fmt::format("'{}' cannot be the name of a disk", disk.name),
+                         "Names are letters, digits, '-', '_' and '.', at most 64, and begin with "
+                         "a letter or a digit.");
+  }
+  if (const auto problem = DiskExports::socket_problem(settings_.run_folder, disk.name);
+      !problem.empty()) {
+    return usage_failure(problem, "Choose a shorter name.");
+  }
+  if (!disk.path.starts_with('/')) {
+    return usage_failure(fmt::format("'{}' is no absolute path", disk.path),
+                         "The service has a working folder of its own: give the whole path.");
+  }
+  // One name for a file, however it was asked for; links are resolved once, here.
+  std::error_code ec;
+  const auto real = std::filesystem::canonical(disk.path, ec);
+  if (ec) {
+    errno = ec.value();
+    return failure_of(errno_error("find the disk").about(disk.path));
+  }
+  disk.path = real;
+  const std::lock_guard lock(disks_mutex_);
+  VHDXM_COMMAND_TRY_VOID(registry_->add(disk));
+  exports_.begin(disk);
+  ExportStatus status = exports_.settled(disk.name).value_or(ExportStatus{});
+  if (status.state == ExportStatus::State::kExported) {
+    log_.notice(fmt::format("{}: registered, {}", disk.name, disk.path));
+    return DiskView{.disk = std::move(disk), .exported = std::move(status)};
+  }
+  // What cannot be exported is not registered: who asked is told why, and tries again.
+  exports_.end(disk.name, /*force=*/true);
+  VHDXM_COMMAND_TRY_VOID(registry_->remove(disk.name));
+  return CommandFailure{.message = status.problem,
+                        .advice = status.advice,
+                        .exit = ExitCode::kFailed,
+                        .ownership = {}};
+}
+
+HostService::Outcome<DiskView> HostService::remove_disk(const std::string& name, bool force) {
+  const std::lock_guard lock(disks_mutex_);
+  auto view = disk(name);
+  if (!view) return no_such_disk(name);
+  if (view->moving) {
+    return CommandFailure{.message = fmt::format("{} is being moved", name),
+                          .advice = "Cancel that job first: `vhdx-migrate list` shows it.",
+                          .exit = ExitCode::kNetwork,
+                          .ownership = {}};
+  }
+  if (const auto refusal = exports_.end(name, force)) {
+    if (refusal->in_use) {
+      return CommandFailure{
+          .message = fmt::format("{} is in use by {} client{}", name, refusal->clients,
+                                 refusal->clients == 1 ? "" : "s"),
+          .advice = "Disconnect them (stop the guest), or say --force: then they lose the disk.",
+          .exit = ExitCode::kNetwork,
+          .ownership = {}};
+    }
+    return CommandFailure{.message = fmt::format("{}: {}", name, refusal->problem),
+                          .advice = "Look into the service's log, and run it again.",
+                          .exit = ExitCode::kFailed,
+                          .ownership = {}};
+  }
+  VHDXM_COMMAND_TRY_VOID(registry_->remove(name));
+  log_.notice(
+      fmt::format("{}: not registered any more; {} stays where it is", name, view->disk.path));
+  return std::move(*view);
+}
+
+std::vector<DiskView> HostService::disks() {
+  std::vector<DiskView> all;
+  for (const RegisteredDisk& disk : registry_->list()) {
+    if (auto view = this->disk(disk.name)) all.push_back(std::move(*view));
+  }
+  return all;
+}
+
+std::optional<DiskView> HostService::disk(const std::string& name) {
+  auto found = registry_->find(name);
+  if (!found) return std::nullopt;
+  ExportStatus status = exports_.status(name).value_or(ExportStatus{});
+  return DiskView{
+      .disk = std::move(*found), .exported = std::move(status), .moving = jobs_->holds_disk(name)};
+}
+
+std::optional<CommandFailure> HostService::take_disk(const std::string& name) {
+  exports_.settled(name);  // one that is being started cannot be ended
+  const auto refusal = exports_.end(name, /*force=*/false);
+  if (!refusal) return std::nullopt;
+  return CommandFailure{
+      .message = refusal->in_use ? fmt::format("{} is in use by {} client{}", name,
+                                               refusal->clients, refusal->clients == 1 ? "" : "s")
+                                 : fmt::format("{}: {}", name, refusal->problem),
+      .advice = "Disconnect them (stop the guest), and resume the job.",
+      .exit = ExitCode::kNetwork,
+      .ownership = {}};
+}
+
+void HostService::give_back_disk(const std::string& name) {
+  if (const auto disk = registry_->find(name)) exports_.begin(*disk);
+}
+
+HostService::Outcome<migration::ServiceJob> HostService::resolved(
+    migration::ServiceJob wish) const {
+  if (!wish.disk.empty()) {
+    const auto disk = registry_->find(wish.disk);
+    if (!disk) return no_such_disk(wish.disk);
+    wish.path = disk->path;
+  } else {
+    std::error_code ec;
+    const auto real = std::filesystem::canonical(wish.path, ec);
+    if (ec) {
+      errno = ec.value();
+      return failure_of(errno_error("find the disk").about(wish.path));
+    }
+    wish.path = real;
+    if (const auto disk = registry_->find_path(wish.path)) wish.disk = disk->name;
+  }
+  if (const migration::HostPeer* peer = settings_.find_peer(wish.host)) {
+    wish.host = peer->address.empty() ? peer->name : peer->address;
+    wish.port = peer->port;
+    if (wish.key_file.empty()) wish.key_file = peer->key_file;
+  } else {
+    const auto endpoint = parse_endpoint(wish.host);
+    if (!endpoint || endpoint->port == std::uint16_t{0}) {
+      return usage_failure(
+          fmt::format("'{}' is neither a peer of the settings nor HOST, HOST:PORT or "
+                      "[ADDRESS]:PORT",
+                      wish.host),
+          "For example newhost, newhost:6600 or [2001:db8::7]:6600.");
+    }
+    wish.host = endpoint->host;
+    wish.port = endpoint->port.value_or(transfer::kDefaultPort);
+  }
+  if (wish.key_file.empty()) wish.key_file = settings_.key_file;
+  if (wish.limit == 0 ||
+      (settings_.bandwidth_limit != 0 && wish.limit > settings_.bandwidth_limit)) {
+    wish.limit = settings_.bandwidth_limit;
+  }
+  if (wish.mode.empty()) wish.mode = transfer::to_string(settings_.performance);
+  return wish;
+}
+
+HostService::Outcome<JobView> HostService::move(migration::ServiceJob wish) {
+  if (!settings_.outgoing) {
+    return CommandFailure{.message = "no disk may leave this host: outgoing is off",
+                          .advice = "Switch it on in the service's settings (outgoing = true).",
+                          .exit = ExitCode::kAuthentication,
+                          .ownership = {}};
+  }
+  auto job = resolved(std::move(wish));
+  if (job.has_error()) return job.error();
+  if (job->key_file.empty()) {
+    return usage_failure(fmt::format("no key is known for {}", job->host),
+                         "Name one in the settings: key_file, or [peers.NAME] with a key_file.");
+  }
+  VHDXM_COMMAND_TRY_VOID(transfer::PairingKey::read_file(job->key_file));
+  return jobs_->submit(std::move(*job));
+}
+
+}  // namespace vhdxm::tools

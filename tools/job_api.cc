@@ -1,0 +1,198 @@
+#include "tools/job_api.h"
+
+#include <fmt/format.h>
+
+#include <boost/json/array.hpp>
+#include <charconv>
+#include <utility>
+
+#include "base/directory.h"
+#include "compression/compressor.h"
+#include "migration/json_fields.h"
+#include "tools/control_api.h"
+#include "tools/json_output.h"
+#include "transfer/messages.h"
+
+namespace vhdxm::tools {
+namespace {
+
+namespace json = boost::json;
+using migration::ServiceJob;
+
+/// That a client may wait for news.
+constexpr std::uint64_t kWaitSecondsMax = 60;
+
+HttpReply no_such_job(const std::string& id) {
+  return error_reply(404, "not_found", fmt::format("there is no job '{}'", id),
+                     "GET /v1/jobs lists those that there are.");
+}
+
+std::optional<std::uint64_t> number_in(const HttpRequest& request, const char* name,
+                                       std::uint64_t most) {
+  const auto found = request.query.find(name);
+  if (found == request.query.end()) return 0;
+  std::uint64_t number = 0;
+  const char* const begin = found->second.data();
+  const char* const end = begin + found->second.size();
+  const auto [stop, error] = std::from_chars(begin, end, number);
+  if (error != std::errc{} || stop != end || number > most) return std::nullopt;
+  return number;
+}
+
+HttpReply list_jobs(HostService& service) {
+  json::array all;
+  for (const JobView& view : service.jobs().list()) all.push_back(json_of(view));
+  if (const HostArrivals* arrivals = service.arrivals()) {
+    for (const ArrivalView& view : arrivals->list()) all.push_back(json_of(view));
+  }
+  json::object whole;
+  whole["jobs"] = std::move(all);
+  return json_reply(200, whole);
+}
+
+/// One that leaves or arrives, and whether nothing more will happen to it by itself.
+std::optional<std::pair<json::object, bool>> find_any(HostService& service, const std::string& id) {
+  if (const auto view = service.jobs().find(id)) {
+    const bool moves = view->job.state == ServiceJob::State::kQueued ||
+                       view->job.state == ServiceJob::State::kRunning;
+    return std::pair(json_of(*view), !moves);
+  }
+  const HostArrivals* const arrivals = service.arrivals();
+  if (arrivals == nullptr) return std::nullopt;
+  const auto view = arrivals->find(id);
+  if (!view) return std::nullopt;
+  return std::pair(json_of(*view), view->state != ArrivalView::State::kRunning);
+}
+
+HttpReply get_job(HostService& service, const HttpRequest& request, const std::string& id) {
+  const auto after = number_in(request, "after", ~std::uint64_t{0});
+  const auto wait = number_in(request, "wait", kWaitSecondsMax);
+  if (!after || !wait) {
+    return error_reply(
+        400, "bad_request",
+        fmt::format("after and wait are whole numbers, wait at most {} seconds", kWaitSecondsMax),
+        "docs/control-api.md has all resources.");
+  }
+  const auto found = find_any(service, id);
+  if (!found) return no_such_job(id);
+  HttpReply reply = json_reply(200, found->first);
+  const bool has_news = found->second || found->first.at("revision").as_uint64() > *after;
+  if (!has_news && *wait != 0) reply.wait = std::chrono::seconds(*wait);
+  return reply;
+}
+
+/// What is wrong with it; empty if nothing is.
+std::string read_wish(const json::object& body, ServiceJob& wish) {
+  migration::JsonFields fields(body);
+  wish.mode.clear();
+  fields.text("id", wish.id);
+  fields.text("disk", wish.disk);
+  fields.text("path", wish.path);
+  fields.text("to", wish.host, true);
+  fields.text("key_file", wish.key_file);
+  fields.text("as", wish.name_there);
+  fields.choice("mode", wish.mode, {"auto", "plain", "compress"});
+  fields.number("streams", wish.streams, transfer::kStreamsMax);
+  fields.number("limit", wish.limit, ~std::uint64_t{0});
+  fields.flag("verify", wish.verify);
+  if (const std::string complaint = fields.finish(); !complaint.empty()) return complaint;
+  if (wish.disk.empty() == wish.path.empty()) return "one of disk and path must be there";
+  if (!wish.path.empty() && !wish.path.starts_with('/')) return "path: must be absolute";
+  if (!wish.key_file.empty() && !wish.key_file.starts_with('/'))
+    return "key_file: must be absolute";
+  if (!wish.id.empty() && !migration::is_job_id(wish.id)) {
+    return "id: must be letters, digits, '-', '_' and '.', at most 64";
+  }
+  if (!wish.name_there.empty() && !Directory::is_plain_name(wish.name_there)) {
+    return "as: must be a plain file name";
+  }
+  constexpr std::uint64_t kLimitMin = 64 * 1024;
+  if (wish.limit != 0 && wish.limit < kLimitMin) return "limit: is less than 65536 bytes a second";
+  return "";
+}
+
+HttpReply start_job(HostService& service, const HttpRequest& request) {
+  std::string complaint;
+  const auto body = migration::parse_json_object(request.body, complaint);
+  if (!body) return bad_body(complaint);
+  ServiceJob wish;
+  complaint = read_wish(*body, wish);
+  if (!complaint.empty()) return bad_body("has a fault: " + complaint);
+  const auto view = service.move(std::move(wish));
+  if (view.has_error()) return reply_of(view.error());
+  return json_reply(201, json_of(*view));
+}
+
+using JobAct = JobDesk::Outcome<JobView> (JobDesk::*)(const std::string&);
+
+HttpReply act_on(HostService& service, const std::string& id, JobAct act) {
+  if (!service.jobs().find(id)) {
+    const HostArrivals* const arrivals = service.arrivals();
+    if (arrivals == nullptr || !arrivals->find(id)) return no_such_job(id);
+    return error_reply(409, "not_here", fmt::format("{} is the other host's job", id),
+                       "Do that there.");
+  }
+  const auto view = (service.jobs().*act)(id);
+  if (view.has_error()) return reply_of(view.error());
+  return json_reply(200, json_of(*view));
+}
+
+}  // namespace
+
+json::object json_of(const JobView& view) {
+  json::object object;
+  object["id"] = view.job.id;
+  object["kind"] = "move";
+  for (const auto& member : migration::json_of(view.job)) {
+    if (member.key() != "id") object[member.key()] = member.value();
+  }
+  object["progress"] = view.progress;
+  object["revision"] = view.revision;
+  return object;
+}
+
+json::object json_of(const ArrivalView& view) {
+  json::object object;
+  object["id"] = view.id;
+  object["kind"] = "arrival";
+  object["state"] = to_string(view.state);
+  object["peer"] = json_text(view.peer);
+  json::array disks;
+  for (const std::string& disk : view.disks) disks.push_back(json_text(disk));
+  object["disks"] = std::move(disks);
+  object["created"] = view.created;
+  object["ended"] = view.ended;
+  object["exit"] = view.exit;
+  object["message"] = json_text(view.message);
+  object["advice"] = json_text(view.advice);
+  object["ownership"] = json_text(view.ownership);
+  object["progress"] = view.progress;
+  object["revision"] = view.revision;
+  return object;
+}
+
+void add_job_routes(Router& router, HostService& service) {
+  router.add("GET", "/v1/jobs", {},
+             [&service](const HttpRequest&, const Router::Parts&) { return list_jobs(service); });
+  router.add("POST", "/v1/jobs", {}, [&service](const HttpRequest& request, const Router::Parts&) {
+    return start_job(service, request);
+  });
+  router.add("GET", "/v1/jobs/{}", {"after", "wait"},
+             [&service](const HttpRequest& request, const Router::Parts& parts) {
+               return get_job(service, request, parts[0]);
+             });
+  for (const auto& [name, act] :
+       {std::pair("pause", JobAct(&JobDesk::pause)), std::pair("resume", JobAct(&JobDesk::resume)),
+        std::pair("cancel", JobAct(&JobDesk::cancel))}) {
+    router.add("POST", fmt::format("/v1/jobs/{{}}/{}", name), {},
+               [&service, act = act](const HttpRequest&, const Router::Parts& parts) {
+                 return act_on(service, parts[0], act);
+               });
+  }
+  router.add("DELETE", "/v1/jobs/{}", {},
+             [&service](const HttpRequest&, const Router::Parts& parts) {
+               return act_on(service, parts[0], &JobDesk::forget);
+             });
+}
+
+}  // namespace vhdxm::tools

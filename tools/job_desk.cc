@@ -1,0 +1,497 @@
+#include "tools/job_desk.h"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <filesystem>
+#include <thread>
+#include <utility>
+
+#include "migration/disk_registry.h"
+#include "tools/detached_process.h"
+#include "tools/job_runner.h"
+#include "tools/json_output.h"
+#include "tools/mover_client.h"
+
+namespace vhdxm::tools {
+namespace {
+
+using migration::ServiceJob;
+using migration::ServiceJobStore;
+using State = ServiceJob::State;
+
+constexpr int kJobStartPatienceMs = 30'000;
+constexpr std::chrono::milliseconds kJobAskPatience{5'000};
+constexpr std::chrono::milliseconds kLookForJob{20};
+
+std::string time_now() {
+  return rfc3339(std::chrono::system_clock::now());
+}
+
+CommandFailure no_such_job(const std::string& id) {
+  return usage_failure(fmt::format("there is no job '{}'", id),
+                       "`vhdx-migrate list` shows all of this host.");
+}
+
+CommandFailure wrong_state(const ServiceJob& job, const char* wish) {
+  return {
+      .message = fmt::format("job {} is {}: it cannot be {}", job.id, to_string(job.state), wish),
+      .advice = fmt::format("`vhdx-migrate status {}` shows how it is.", job.id),
+      .exit = ExitCode::kFailed,
+      .ownership = {}};
+}
+
+std::string who_owns(const ServiceJob& job) {
+  return fmt::format("The source still owns {}; it was not changed.",
+                     job.disk.empty() ? job.path : job.disk);
+}
+
+}  // namespace
+
+/// The thread that listens to the process of one job.
+class JobDesk::Watch {
+ public:
+  Watch(std::string socket, std::string lock,
+        std::function<void(const boost::json::object&)> on_progress, std::function<void()> on_end)
+      : socket_(std::move(socket)),
+        lock_(std::move(lock)),
+        on_progress_(std::move(on_progress)),
+        on_end_(std::move(on_end)),
+        thread_([this] { run(); }) {}
+  ~Watch() {
+    stop();
+    thread_.join();
+  }
+
+  void stop() {
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    if (client_) client_->cancel();
+  }
+
+  bool is_over() const { return over_; }
+
+ private:
+  void run() {
+    listen();
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+    }
+    // Its record is written before its lock is free.
+    while (is_alive()) {
+      std::this_thread::sleep_for(kLookForJob);
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+    }
+    on_end_();
+    over_ = true;
+  }
+
+  bool is_alive() const {
+    const auto lock = ProcessLock::take(lock_);
+    return lock.has_value() && !lock->has_value();
+  }
+
+  void listen() {
+    auto connected = MoverClient::connect(socket_);
+    if (connected.has_error()) return;
+    {
+      const std::lock_guard lock(mutex_);
+      if (stopping_) return;
+      client_.emplace(std::move(*connected));
+    }
+    const auto answer = client_->ask("subscribe", {}, kJobAskPatience);
+    if (answer.has_error()) return;
+    tell_progress(*answer);
+    for (;;) {
+      const auto event = client_->next(std::nullopt);
+      if (event.has_error() || !event->has_value()) return;
+      tell_progress(**event);
+    }
+  }
+
+  void tell_progress(const boost::json::object& event) const {
+    const auto* progress = event.if_contains("progress");
+    if (progress != nullptr && progress->is_object()) on_progress_(progress->as_object());
+  }
+
+  const std::string socket_;
+  const std::string lock_;
+  const std::function<void(const boost::json::object&)> on_progress_;
+  const std::function<void()> on_end_;
+  std::mutex mutex_;
+  std::optional<MoverClient> client_;  ///< Made under mutex_; read by the thread.
+  bool stopping_ = false;              ///< Protected by mutex_.
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
+
+struct JobDesk::Entry {
+  ServiceJob job;
+  boost::json::object progress = {};
+  std::uint64_t revision = 1;
+  bool has_disk = false;         ///< It was taken from its mover.
+  std::unique_ptr<Watch> watch;  ///< Of a process that runs, or ran.
+};
+
+JobDesk::Outcome<std::unique_ptr<JobDesk>> JobDesk::open(Places places, DiskHooks hooks,
+                                                         ServiceLog& log) {
+  VHDXM_COMMAND_TRY(auto store, ServiceJobStore::open(places.state_folder + "/jobs"));
+  VHDXM_COMMAND_TRY(auto jobs, store->list());
+  std::unique_ptr<JobDesk> desk(
+      new JobDesk(std::move(places), std::move(hooks), std::move(store), log));
+  for (ServiceJob& job : jobs) {
+    auto entry = std::make_unique<Entry>();
+    entry->job = std::move(job);
+    const auto lock = ProcessLock::take(job_lock_path(desk->places_.run_folder, entry->job.id));
+    const bool lives = lock.has_value() && !lock->has_value();
+    // One that was killed with its service has said nothing.
+    if (entry->job.state == State::kRunning && !lives) {
+      entry->job.state = State::kInterrupted;
+      entry->job.message = "its process ended without saying how";
+      entry->job.advice = "`vhdx-migrate resume` goes on with it.";
+      entry->job.ownership = who_owns(entry->job);
+      VHDXM_COMMAND_TRY_VOID(desk->store_->write(entry->job));
+    }
+    entry->has_disk = lives && !entry->job.disk.empty();
+    desk->entries_.emplace(entry->job.id, std::move(entry));
+  }
+  return desk;
+}
+
+JobDesk::JobDesk(Places places, DiskHooks hooks, std::unique_ptr<ServiceJobStore> store,
+                 ServiceLog& log)
+    : places_(std::move(places)), hooks_(std::move(hooks)), store_(std::move(store)), log_(log) {}
+
+JobDesk::~JobDesk() {
+  std::map<std::string, std::unique_ptr<Entry>> entries;
+  {
+    const std::lock_guard pump_lock(pump_mutex_);
+    const std::lock_guard lock(mutex_);
+    stopping_ = true;
+    for (const auto& [id, entry] : entries_) {
+      if (entry->watch) entry->watch->stop();
+    }
+  }
+  // Their threads may be on the way to ended(), which takes the locks and finds nothing to do.
+  std::vector<std::unique_ptr<Watch>> watches;
+  for (const auto& [id, entry] : entries_) watches.push_back(std::move(entry->watch));
+  watches.clear();
+  retired_.clear();
+}
+
+void JobDesk::start() {
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [id, entry] : entries_) {
+      if (entry->job.state != State::kRunning) continue;
+      log_.info(fmt::format("job {}: found running", id));
+      listen_to(*entry);
+    }
+  }
+  pump();
+}
+
+bool JobDesk::holds_disk(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
+    return one.second->has_disk && one.second->job.disk == name;
+  });
+}
+
+JobView JobDesk::view_of(const Entry& entry) const {
+  return {.job = entry.job, .progress = entry.progress, .revision = entry.revision};
+}
+
+JobDesk::Outcome<JobView> JobDesk::change(Entry& entry, const ServiceJob& job) {
+  VHDXM_COMMAND_TRY_VOID(store_->write(job));
+  entry.job = job;
+  ++entry.revision;
+  return view_of(entry);
+}
+
+JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
+  {
+    const std::lock_guard lock(mutex_);
+    if (job.id.empty()) {
+      const std::string name = std::filesystem::path(job.path).stem();
+      do {
+        job.id = migration::new_job_id(migration::is_disk_name(name) ? name : "job");
+      } while (entries_.contains(job.id));
+    }
+    if (const auto found = entries_.find(job.id); found != entries_.end()) {
+      if (found->second->job.asks_the_same(job)) return view_of(*found->second);
+      return usage_failure(fmt::format("job {} is another one: it asks for something else", job.id),
+                           "Choose another --id, or remove that job: vhdx-migrate cleanup.");
+    }
+    for (const auto& [id, entry] : entries_) {
+      if (entry->job.is_over() || entry->job.path != job.path) continue;
+      return CommandFailure{
+          .message = fmt::format("job {} has {} in hand and is {}", id, job.path,
+                                 to_string(entry->job.state)),
+          .advice = fmt::format("Resume or cancel that one: vhdx-migrate resume {}", id),
+          .exit = ExitCode::kFailed,
+          .ownership = {}};
+    }
+    job.state = State::kQueued;
+    job.created = time_now();
+    VHDXM_COMMAND_TRY_VOID(store_->write(job));
+    auto entry = std::make_unique<Entry>();
+    entry->job = job;
+    entries_.emplace(job.id, std::move(entry));
+  }
+  log_.notice(fmt::format("job {}: {} to {} is asked for", job.id, job.path, job.host));
+  pump();
+  return found_now(job.id);
+}
+
+std::optional<JobView> JobDesk::find(const std::string& id) const {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return std::nullopt;
+  return view_of(*found->second);
+}
+
+std::vector<JobView> JobDesk::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<JobView> all;
+  for (const auto& [id, entry] : entries_) all.push_back(view_of(*entry));
+  std::stable_sort(all.begin(), all.end(), [](const JobView& a, const JobView& b) {
+    return a.job.created < b.job.created;
+  });
+  return all;
+}
+
+/// Starts what waits, as long as there is room.
+void JobDesk::pump() {
+  const std::lock_guard pump_lock(pump_mutex_);
+  for (;;) {
+    std::string id;
+    std::string disk;
+    {
+      const std::lock_guard lock(mutex_);
+      Entry* next = nullptr;
+      unsigned running = 0;
+      for (const auto& [name, entry] : entries_) {
+        if (entry->job.state == State::kRunning) ++running;
+        if (entry->job.state != State::kQueued) continue;
+        if (next == nullptr || entry->job.created < next->job.created) next = entry.get();
+      }
+      if (stopping_ || next == nullptr || running >= places_.jobs_max) return;
+      id = next->job.id;
+      disk = next->job.disk;
+      next->has_disk = !disk.empty();
+    }
+    std::optional<CommandFailure> refused;
+    if (!disk.empty()) refused = hooks_.take(disk);
+    bool gives_back = false;
+    {
+      const std::lock_guard lock(mutex_);
+      // It may have been cancelled meanwhile; an entry that has a disk is not forgotten.
+      Entry& next = *entries_.at(id);
+      if (next.job.state == State::kQueued && refused) fail(next, *refused);
+      if (next.job.state == State::kQueued) begin(next);
+      gives_back = next.has_disk && !refused && next.job.state != State::kRunning;
+      if (gives_back || refused) next.has_disk = false;
+    }
+    if (gives_back) hooks_.give_back(disk);
+  }
+}
+
+void JobDesk::fail(Entry& entry, const CommandFailure& failure) {
+  ServiceJob job = entry.job;
+  job.state = State::kFailed;
+  job.ended = time_now();
+  job.exit = static_cast<std::int64_t>(failure.exit);
+  job.message = failure.message;
+  job.advice = failure.advice;
+  job.ownership = who_owns(job);
+  log_.error(fmt::format("job {}: {}", job.id, failure.message));
+  if (const auto changed = change(entry, job); changed.has_error()) {
+    log_.error(fmt::format("job {}: {}", job.id, changed.error().message));
+    entry.job = job;  // at least in memory: or it would be tried for ever
+  }
+}
+
+/// Starts the process of a job, or listens to the one that lives.
+void JobDesk::begin(Entry& entry) {
+  const std::string id = entry.job.id;
+  const std::string lock_path = job_lock_path(places_.run_folder, id);
+  auto lock = ProcessLock::take(lock_path);
+  if (lock.has_error()) return fail(entry, failure_of(lock.error()));
+  if (lock->has_value()) {
+    auto ready = ReadyPipe::make();
+    if (ready.has_error()) return fail(entry, failure_of(ready.error()));
+    ServiceJob job = entry.job;
+    job.started = time_now();
+    job.ended.clear();
+    job.message.clear();
+    job.advice.clear();
+    job.exit = 0;
+    if (const auto changed = change(entry, job); changed.has_error()) {
+      return fail(entry, changed.error());
+    }
+    const auto pid =
+        start_detached({places_.program, kRunJobWord, places_.state_folder, places_.run_folder, id},
+                       {(*lock)->fd(), ready->child_fd()});
+    if (pid.has_error()) return fail(entry, failure_of(pid.error()));
+    lock->reset();
+    const bool is_ready = ready->wait(kJobStartPatienceMs);
+    auto record = store_->read(id);
+    if (record.has_value()) entry.job = std::move(*record);
+    ++entry.revision;
+    if (!is_ready) {
+      if (entry.job.state == State::kFailed) {
+        log_.error(fmt::format("job {}: {}", id, entry.job.message));
+        return;
+      }
+      return fail(entry, {.message = "its process ended before it began",
+                          .advice = "What it said stands in the service's log.",
+                          .exit = ExitCode::kFailed,
+                          .ownership = {}});
+    }
+  }
+  listen_to(entry);
+}
+
+void JobDesk::listen_to(Entry& entry) {
+  const std::string id = entry.job.id;
+  entry.progress = {};
+  // A thread that may be the one which calls this is not waited for here.
+  std::erase_if(retired_, [](const auto& watch) { return watch->is_over(); });
+  if (entry.watch) retired_.push_back(std::move(entry.watch));
+  entry.watch = std::make_unique<Watch>(
+      job_socket_path(places_.run_folder, id), job_lock_path(places_.run_folder, id),
+      [this, id](const boost::json::object& progress) {
+        const std::lock_guard guard(mutex_);
+        Entry& one = *entries_.at(id);
+        one.progress = progress;
+        ++one.revision;
+      },
+      [this, id] { ended(id); });
+}
+
+/// The process of a job has ended: its record says how.
+void JobDesk::ended(const std::string& id) {
+  std::string disk;
+  {
+    const std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    Entry& entry = *entries_.at(id);
+    auto record = store_->read(id);
+    if (record.has_error()) {
+      fail(entry, failure_of(record.error()));
+    } else if (record->state == State::kRunning) {
+      record->state = State::kInterrupted;
+      record->ended = time_now();
+      record->message = "its process ended without saying how";
+      record->advice = fmt::format("`vhdx-migrate resume {}` goes on with it.", id);
+      record->ownership = who_owns(*record);
+      if (const auto changed = change(entry, *record); changed.has_error()) {
+        fail(entry, changed.error());
+      }
+    } else {
+      entry.job = std::move(*record);
+      ++entry.revision;
+    }
+    log_.notice(fmt::format("job {}: {}{}{}", id, to_string(entry.job.state),
+                            entry.job.message.empty() ? "" : ": ", entry.job.message));
+    if (std::exchange(entry.has_disk, false)) disk = entry.job.disk;
+  }
+  if (!disk.empty()) hooks_.give_back(disk);
+  pump();
+}
+
+JobDesk::Outcome<JobView> JobDesk::ask_to_end(const std::string& id, const char* op) {
+  // Not under the lock: it answers at once, but it is another process.
+  const auto answer = ask_mover(job_socket_path(places_.run_folder, id), op, {}, kJobAskPatience);
+  if (answer.has_error()) return failure_of(answer.error());
+  return found_now(id);
+}
+
+JobDesk::Outcome<JobView> JobDesk::found_now(const std::string& id) const {
+  if (auto view = find(id)) return std::move(*view);
+  return no_such_job(id);
+}
+
+JobDesk::Outcome<JobView> JobDesk::pause(const std::string& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return no_such_job(id);
+    ServiceJob job = found->second->job;
+    if (job.state == State::kPaused) return view_of(*found->second);
+    if (job.state == State::kQueued) {
+      job.state = State::kPaused;
+      return change(*found->second, job);
+    }
+    if (job.state != State::kRunning) return wrong_state(job, "paused");
+  }
+  return ask_to_end(id, "pause");
+}
+
+JobDesk::Outcome<JobView> JobDesk::cancel(const std::string& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return no_such_job(id);
+    ServiceJob job = found->second->job;
+    if (job.state == State::kCancelled) return view_of(*found->second);
+    if (job.is_over()) return wrong_state(job, "cancelled");
+    if (job.state != State::kRunning) {
+      job.state = State::kCancelled;
+      job.ended = time_now();
+      job.exit = static_cast<std::int64_t>(ExitCode::kCancelled);
+      job.message = "cancelled";
+      job.ownership = who_owns(job);
+      return change(*found->second, job);
+    }
+  }
+  return ask_to_end(id, "cancel");
+}
+
+JobDesk::Outcome<JobView> JobDesk::resume(const std::string& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return no_such_job(id);
+    ServiceJob job = found->second->job;
+    if (job.state == State::kQueued || job.state == State::kRunning) {
+      return view_of(*found->second);
+    }
+    if (job.state == State::kDone || job.state == State::kCancelled) {
+      return wrong_state(job, "resumed");
+    }
+    job.state = State::kQueued;
+    if (const auto changed = change(*found->second, job); changed.has_error()) {
+      return changed.error();
+    }
+  }
+  pump();
+  return found_now(id);
+}
+
+JobDesk::Outcome<JobView> JobDesk::forget(const std::string& id) {
+  std::unique_ptr<Entry> gone;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return no_such_job(id);
+    if (!found->second->job.is_over()) return wrong_state(found->second->job, "forgotten");
+    // Its thread may still be on its way out; that takes the lock no more.
+    if (found->second->has_disk || (found->second->watch && !found->second->watch->is_over())) {
+      return wrong_state(found->second->job, "forgotten yet");
+    }
+    VHDXM_COMMAND_TRY_VOID(store_->remove(id));
+    ::unlink(job_lock_path(places_.run_folder, id).c_str());
+    gone = std::move(found->second);
+    entries_.erase(found);
+  }
+  return view_of(*gone);
+}
+
+}  // namespace vhdxm::tools

@@ -1,0 +1,103 @@
+#include "transfer/convergence.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "transfer/wait_clock.h"
+
+namespace vhdxm::transfer {
+namespace {
+
+using Seconds = std::chrono::duration<double>;
+
+// Less than this says more of latency than of a rate. Bytes.
+constexpr std::uint64_t kRateBytesMin = 256 * 1024;
+// Of the newest value in a moving average.
+constexpr double kNewest = 0.5;
+// Guests are never slowed down below this. Bytes a second.
+constexpr double kThrottleFloor = 256 * 1024;
+
+Convergence::Duration duration_of(double time_s) {
+  // A year is never; more would not fit.
+  constexpr double kNever = 365.0 * 24 * 3600;
+  return std::chrono::duration_cast<Convergence::Duration>(Seconds(std::min(time_s, kNever)));
+}
+
+void average_in(double& average, double value) {
+  average = average == 0 ? value : average * (1 - kNewest) + value * kNewest;
+}
+
+}  // namespace
+
+Convergence::Convergence(const Limits& limits, TimePoint begun)
+    : limits_(limits), ended_(begun), best_at_(begun) {}
+
+Convergence::Step Convergence::on_pass(const Pass& pass) {
+  const double copying = seconds(pass.copying);
+  if (pass.sent_bytes >= kRateBytesMin && copying > 0) {
+    average_in(copy_rate_, static_cast<double>(pass.sent_bytes) / copying);
+  } else {
+    average_in(latency_s_, copying);
+  }
+  const double since = seconds(pass.ended - ended_);
+  if (since > 0) average_in(dirty_rate_, static_cast<double>(pass.marked_bytes) / since);
+  ended_ = pass.ended;
+  average_in(agreeing_s_, seconds(pass.agreeing));
+  average_in(round_trip_s_, seconds(std::max(pass.agreeing - pass.sync, Duration::zero())));
+  dirty_bytes_ = pass.dirty_bytes;
+  return judge(pass.ended);
+}
+
+// The last pass is copied and made durable; then the other side writes down that it is ready, which
+// costs a round trip and about what a sync does.
+Convergence::Duration Convergence::predict(std::uint64_t dirty_bytes) const {
+  double copying = std::max(latency_s_, round_trip_s_);
+  if (copy_rate_ > 0) copying += static_cast<double>(dirty_bytes) / copy_rate_;
+  return duration_of(copying + 2 * agreeing_s_ + handover_s_);
+}
+
+Convergence::Step Convergence::judge(TimePoint now) {
+  predicted_ = predict(dirty_bytes_);
+  if (*predicted_ <= limits_.max_pause) {
+    best_at_ = now;
+    best_ = predicted_;
+    return limits_.hold_when_ready ? Step::kHold : Step::kRest;
+  }
+  const bool better = !best_ || seconds(*predicted_) <= seconds(*best_) * (1 - limits_.improvement);
+  if (better) {
+    best_ = predicted_;
+    best_at_ = now;
+    return Step::kPass;
+  }
+  return now - best_at_ < limits_.stall ? Step::kPass : climb(now);
+}
+
+// Each means has its time to show what it does.
+Convergence::Step Convergence::climb(TimePoint now) {
+  best_at_ = now;
+  best_ = predicted_;
+  if (throttle_steps_ < limits_.throttle_steps_max && copy_rate_ > 0) {
+    ++throttle_steps_;
+    // Above what is dirtied now it would do nothing.
+    const double from = std::min(copy_rate_, dirty_rate_ > 0 ? dirty_rate_ : copy_rate_);
+    const double half = throttle_ == 0 ? from / 2 : static_cast<double>(throttle_) / 2;
+    throttle_ = static_cast<std::uint64_t>(std::max(half, kThrottleFloor));
+    return Step::kThrottle;
+  }
+  return Step::kGiveUp;
+}
+
+Convergence::Step Convergence::on_hold_failed(Duration held, TimePoint now) {
+  ++holds_failed_;
+  if (holds_failed_ >= limits_.holds_max) return Step::kGiveUp;
+  // It was taken to fit, and did not.
+  const double beyond = seconds(held) - (predicted_ ? seconds(*predicted_) : 0);
+  handover_s_ = std::max(handover_s_ / 2, std::max(beyond, 0.0));
+  // A promise that one bad moment broke is not given up for good.
+  handover_s_ = std::min(handover_s_, seconds(limits_.max_pause) / 2);
+  best_at_ = now;
+  best_.reset();
+  return Step::kPass;
+}
+
+}  // namespace vhdxm::transfer
