@@ -240,7 +240,12 @@ Result<void> OwnershipStore::withdraw(const JobRecord& record) {
   VHDXM_CHECK(record.state == JobState::kActive);
   for (const JobDisk& disk : record.disks) {
     VHDXM_TRY(const bool ours, is_of(record, disk));
-    if (!ours) continue;
+    if (!ours) {
+      // It may have been given back by a process that died before that was durable.
+      VHDXM_TRY(OwnershipFiles* const folder, folders_.folder(disk.place.folder));
+      VHDXM_TRY_VOID(folder->sync());
+      continue;
+    }
     VHDXM_TRY_VOID(put_sidecar(
         disk.place,
         {.id = disk.terms.id, .epoch = disk.terms.epoch, .state = OwnershipState::kOwned}));
