@@ -228,7 +228,11 @@ void HandoverTarget::handle(const Answer& message) {
     case TargetMove::kTake:
       return take(false);
     case TargetMove::kVoid:
-      if (prepared_ <= message.number) begin_void(record_.attempt);
+      // Without its record the source's job is over, of whatever attempt: it is written before the
+      // first, and goes last.
+      if (message.found == RecordFound::kNone || prepared_ <= message.number) {
+        begin_void(record_.attempt);
+      }
       return;
     case TargetMove::kKeep:
     case TargetMove::kInDoubt:

@@ -297,7 +297,10 @@ Result<void> OwnershipStore::check_taken(JobDisk& disk) {
     error.expected = epoch_min;
     return error;
   }
-  if (is_arriving(found.state)) return check_left(found.job);
+  if (is_arriving(found.state)) {
+    VHDXM_TRY_VOID(check_left(found.job));
+  }
+  // Also where an earlier job that was to adopt the copy did not come so far.
   VHDXM_TRY(disk.moves_back, folder->exists(released_name(place)));
   return {};
 }

@@ -380,6 +380,7 @@ std::uint64_t IncomingDisk::cell_length(std::uint64_t offset) const {
 // What is in the partial already has not to be copied; what an earlier job brought was of this
 // disk.
 Result<IncomingDisk::Place> IncomingDisk::place_of(std::uint64_t offset, std::uint64_t length) {
+  if (live_) return Place::kPartial;
   if (gone_on_with_) {
     VHDXM_TRY(const bool here, writer_->holds(offset, length));
     if (here) return Place::kPartial;

@@ -30,7 +30,8 @@ void Simulation::die(std::size_t host, bool loses_power) {
   for (PageStore& disk : h.disks) disk.lose_power(random_);
   h.folders.lose_power(random_);
   h.state.lose_power(random_);
-  if (host == home_ && !stands_) floor_ = flushed_;
+  // Of a source that has released, nothing counts any more.
+  if (host == home_ && (!stands_ || host != from_)) floor_ = flushed_;
 }
 
 bool Simulation::owns_all(std::size_t host) {

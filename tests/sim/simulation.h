@@ -178,10 +178,11 @@ class Simulation {
   std::vector<std::uint64_t> prepared_floor_;  ///< The same, of what the destination prepared.
   std::uint64_t epoch_ = 1;
   bool record_lost_ = false;
-  bool released_ = false;  ///< The last job's release is committed.
-  bool stands_ = false;    ///< And known to be so.
-  std::size_t home_ = 0;   ///< Where the guest's writes went last.
-  bool taken_ = false;     ///< The last job's destination took over.
+  std::uint64_t fault_permille_ = 0;  ///< Of steps.
+  bool released_ = false;             ///< The last job's release is committed.
+  bool stands_ = false;               ///< And known to be so.
+  std::size_t home_ = 0;              ///< Where the guest's writes went last.
+  bool taken_ = false;                ///< The last job's destination took over.
   Outcome outcome_;
 };
 
