@@ -168,7 +168,13 @@ TEST_F(ChangedPlan, ACrashWhileItIsPutAsideCostsNothing) {
     // All was there, and power was lost after the disk was sealed.
     if (step == 3) std::filesystem::rename(former, source_ / "kept");
     const JobReport report = send_again(disk, one_stream(disk, receiver.port()));
-    EXPECT_EQ(report.totals.same_bytes, step == 3 ? 0 : held);
+    if (step < 3) {
+      EXPECT_EQ(report.totals.same_bytes, held);
+    } else {
+      // Of the new one a frame may have come before the cut.
+      EXPECT_LE(report.totals.same_bytes, kMiB);
+      EXPECT_LT(report.totals.same_bytes, held);
+    }
     std::filesystem::remove(target_ / "a.vhdx");
   }
 }

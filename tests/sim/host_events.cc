@@ -71,7 +71,11 @@ bool Simulation::start(std::size_t host) {
     if (owns_all(host)) {
       if (h.source || h.target) fail("an owner with a job that is not over");
       h.gate = transfer::WriteGate();
-      if (host == from_) released_ = stands_ = false;
+      if (host == from_) {
+        released_ = stands_ = false;
+      } else if (released_) {
+        taken_ = true;
+      }
       note("it serves");
     }
     if (h.source) h.source->start();
