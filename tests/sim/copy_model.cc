@@ -1,5 +1,6 @@
 #include "tests/sim/copy_model.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace vhdxm::sim {
@@ -142,9 +143,13 @@ bool CopyModel::apply(std::uint32_t stream, std::vector<PageStore>& disks) {
 }
 
 bool CopyModel::apply_late(std::vector<PageStore>& disks) {
-  if (late_.empty()) return false;
-  disks[late_.front().disk].now[late_.front().page] = late_.front().value;
-  late_.pop_front();
+  // As late as it takes to do harm.
+  const auto late = std::find_if(late_.begin(), late_.end(), [&](const Frame& frame) {
+    return disks[frame.disk].now[frame.page] > frame.value;
+  });
+  if (late == late_.end()) return false;
+  disks[late->disk].now[late->page] = late->value;
+  late_.erase(late);
   return true;
 }
 

@@ -91,6 +91,7 @@ void Simulation::cut() {
   linked_ = false;
   network_.clear();
   twice_.reset();
+  stale_.reset();
   copy_.cut();
   take_mirror_answers();
   mirror_ = false;

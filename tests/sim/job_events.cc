@@ -282,6 +282,12 @@ bool Simulation::attempt() {
   attempt_floor_ = floor_;
   h.source->attempt(id, h.hold, ledgers);
   pump(from_);
+  // An answer to an earlier attempt comes once more: the network may do that.
+  if (linked_ && stale_) {
+    network_.push_back(*stale_);
+    deliver(network_.size() - 1);
+    if (chance(50)) permit();
+  }
   return true;
 }
 
@@ -344,6 +350,7 @@ void Simulation::deliver(std::size_t index) {
   HandoverMessage message = got.message;
   if (options_.planted == Planted::kStalePrepared && h.source && !h.source->committed()) {
     if (auto* prepared = std::get_if<Prepared>(&message)) {
+      stale_ = got;
       prepared->terms = prepare_.terms;
     }
   }

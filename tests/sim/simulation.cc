@@ -128,6 +128,11 @@ void Simulation::random_step() {
   const std::size_t host = pick(2);
   ModelHost& h = hosts_[host];
   if (pick(1000) < fault_permille_) return random_fault();
+  // A planted fault is looked for where it can do harm.
+  if (options_.planted == Planted::kStalePrepared && pick(100) < 2) deadline(host);
+  if (options_.planted == Planted::kDeadStreamWrites && pick(100) < 1) {
+    copy_.break_stream(static_cast<std::uint32_t>(pick(CopyModel::kStreams)));
+  }
   const std::uint64_t what = 3 + pick(97);
   if (what < 40) {
     copy_something();

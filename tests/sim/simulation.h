@@ -168,7 +168,8 @@ class Simulation {
   bool linked_ = false;
   std::vector<Message> network_;
   std::optional<Message> twice_;
-  migration::Prepare prepare_;  ///< The last that was sent.
+  std::optional<Message> stale_;  ///< With that fault planted: the last Prepared.
+  migration::Prepare prepare_;    ///< The last that was sent.
 
   std::vector<Write> writes_;
   std::uint64_t serial_ = 0;
