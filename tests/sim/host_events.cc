@@ -31,7 +31,12 @@ void Simulation::die(std::size_t host, bool loses_power) {
   h.folders.lose_power(random_);
   h.state.lose_power(random_);
   // Of a source that has released, nothing counts any more.
-  if (host == home_ && (!stands_ || host != from_)) floor_ = flushed_;
+  if (host != home_) return;
+  if (stands_ && host == from_) {
+    released_lost_power_ = true;
+  } else {
+    floor_ = flushed_;
+  }
 }
 
 bool Simulation::owns_all(std::size_t host) {
@@ -45,6 +50,12 @@ bool Simulation::owns_all(std::size_t host) {
   // Without its record, a job that was beginning or ending leaves some of its disks in doubt.
   if (owned != 0 && owned != disk_count_ && !record_lost_) fail("the disks of a job are split");
   return owned == disk_count_;
+}
+
+// A release that was lost with its record: what the source had not flushed may be lost, too.
+void Simulation::owns_after_all() {
+  if (released_lost_power_) floor_ = flushed_;
+  released_lost_power_ = false;
 }
 
 bool Simulation::start(std::size_t host) {
@@ -73,6 +84,7 @@ bool Simulation::start(std::size_t host) {
       h.gate = transfer::WriteGate();
       if (host == from_) {
         released_ = stands_ = false;
+        owns_after_all();
       } else if (released_) {
         taken_ = true;
       }

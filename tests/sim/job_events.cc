@@ -35,7 +35,7 @@ void Simulation::start_job(std::size_t from) {
   if (!source.up || !adopted) return;
   from_ = from;
   ++jobs_;
-  released_ = stands_ = false;
+  released_ = stands_ = released_lost_power_ = false;
   taken_ = false;
   mirror_ = false;
   note("job {} begins, from host {}", jobs_, from);
@@ -136,7 +136,9 @@ void Simulation::act(std::size_t host, const HandoverSource::Action& action) {
     if (done.has_error()) h.wants_start = true;
     answer_later(host, [this, &h, done, was_doubt] {
       h.source->on_withdrawn(done);
-      if (was_doubt && done.has_value()) h.gate = transfer::WriteGate();
+      if (!was_doubt || !done.has_value()) return;
+      h.gate = transfer::WriteGate();
+      owns_after_all();
     });
   } else if (const auto* yield = std::get_if<HandoverSource::Yield>(&action)) {
     h.gate = transfer::WriteGate(true);

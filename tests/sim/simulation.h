@@ -122,6 +122,7 @@ class Simulation {
   void reconcile_jobs();
   void lose_record(std::size_t host);
   void destroy(std::size_t host);
+  void owns_after_all();
   bool owns_all(std::size_t host);
   template <class Work>
   void in_process(std::size_t host, Work work);
@@ -179,6 +180,7 @@ class Simulation {
   std::vector<std::uint64_t> prepared_floor_;  ///< The same, of what the destination prepared.
   std::uint64_t epoch_ = 1;
   bool record_lost_ = false;
+  bool released_lost_power_ = false;  ///< The source of a release that stands.
   std::uint64_t fault_permille_ = 0;  ///< Of steps.
   bool released_ = false;             ///< The last job's release is committed.
   bool stands_ = false;               ///< And known to be so.
