@@ -110,7 +110,6 @@ class LivePasses {
   Convergence convergence_;
   Stage stage_ = Stage::kFirst;
   std::uint32_t pass_ = 1;
-  std::uint64_t first_pass_bytes_ = 0;
   std::uint64_t marked_before_ = 0;
   TimePoint pass_begun_{};
   TimePoint pass_copied_{};
