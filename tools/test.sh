@@ -68,21 +68,21 @@ run_tests() {  # PRESET CTEST-ARGUMENTS...
 fuzz_one() {  # TARGET
   local name found log
   name=$(basename "$1")
-  found=build/fuzz/found/$name
-  log=build/fuzz/found/$name.log
+  found=build/asan/found/$name
+  log=build/asan/found/$name.log
   mkdir -p "$found"
   if ! "${fixed_addresses[@]}" "$1" -max_total_time="$FUZZ_SECONDS_PER_TARGET" -timeout=25 \
-    -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build/fuzz/found/$name-" \
+    -rss_limit_mb=2048 -print_final_stats=1 -artifact_prefix="build/asan/found/$name-" \
     "$found" "tests/fuzz/corpus/$name" >"$log" 2>&1; then
     tail -n 60 "$log"
-    echo "fuzz target $name failed; the input is in build/fuzz/found/$name-*" >&2
+    echo "fuzz target $name failed; the input is in build/asan/found/$name-*" >&2
     return 1
   fi
   awk -v name="$name" '/number_of_executed_units/ { print name ": " $2 " inputs, no finding" }' "$log"
 }
 
 fuzz_all() {
-  local targets=(build/fuzz/fuzzers/*)
+  local targets=(build/asan/fuzzers/*)
   if [ ! -x "${targets[0]}" ]; then
     echo "no fuzz target was built" >&2
     return 1
@@ -113,8 +113,6 @@ if [ "$quick" = no ]; then
     stage "asan: tests" run_tests asan --label-exclude lint
   stage "tsan: build" build tsan
   stage "tsan: tests" run_tests tsan
-  stage "fuzz: build" build fuzz vhdxm_fuzzers
-  stage "fuzz: replay the corpora" run_tests fuzz --label-regex fuzz
   stage "fuzz: $FUZZ_SECONDS_PER_TARGET s a target" fuzz_all
 fi
 

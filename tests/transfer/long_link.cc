@@ -23,7 +23,7 @@ std::unique_ptr<vhdx::Layer> full_disk() {
   vhdx::Description description;
   description.geometry = geometry;
   EXPECT_FALSE(vhdx::create(file, std::move(description)).has_error());
-  return std::move(*vhdx::Layer::open(file, vhdx::Layer::Replay::kInMemory));
+  return *vhdx::Layer::open(file, vhdx::Layer::Replay::kInMemory);
 }
 
 }  // namespace

@@ -106,7 +106,7 @@ TEST(CompareContent, LargestSparseContentsTakeNoTime) {
   const auto sparse = [] {
     const auto file = std::make_shared<MemoryFile>();
     EXPECT_TRUE(succeeded(file->resize(kVirtualSizeMax)));
-    return std::move(*content_of_raw(file));
+    return *content_of_raw(file);
   };
   const auto result = compare_content(*sparse(), *sparse());
   ASSERT_TRUE(succeeded(result));
