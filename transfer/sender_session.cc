@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/take_next.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -17,10 +18,7 @@ static_assert(kPlanPartBytes <= kBlockPlanPartBytesMax);
 SenderSession::SenderSession(Config config) : config_(std::move(config)) {}
 
 std::optional<SenderSession::Action> SenderSession::next_action() {
-  if (actions_.empty()) return std::nullopt;
-  Action action = std::move(actions_.front());
-  actions_.pop_front();
-  return action;
+  return take_next(actions_);
 }
 
 void SenderSession::start() {
