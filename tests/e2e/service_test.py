@@ -374,7 +374,7 @@ class ServiceTest(support.DiskTest):
         disk, second = self.make_disk(), self.make_disk("second.vhdx", seed=2)
         with self.destination("--max-arrivals", "1") as there, \
                 self.service("--outgoing", "on", "--key-file", self.key_file) as here:
-            job = self.moving(here, disk, there, "--limit", "64K")
+            job = self.moving(here, disk, there, "--limit", "1M")
             self.wait_for_arrival(there)
             self.refused(support.run("send", second, self.address(there), "--key-file",
                                      self.key_file, "--json"), 5, "1 jobs")
