@@ -4,6 +4,19 @@
 
 namespace vhdxm::migration {
 
+Query query_about(const JobRecord& record) {
+  Query query{.job = record.job};
+  for (const JobDisk& disk : record.disks) query.disks.push_back(disk.terms.id);
+  return query;
+}
+
+Answer answer_of(const JobRecord& record) {
+  return {.job = record.job,
+          .found = RecordFound::kReadable,
+          .state = record.state,
+          .terms = record.terms()};
+}
+
 const JobId& job_of(const HandoverMessage& message) {
   return std::visit(
       [](const auto& m) -> const JobId& {

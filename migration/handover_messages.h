@@ -97,6 +97,11 @@ struct Answer {
 using HandoverMessage =
     std::variant<Prepare, Prepared, PrepareRefused, Void, Voided, Released, Owned, Query, Answer>;
 
+/// What a host asks of a job that it has this record of.
+Query query_about(const JobRecord& record);
+/// What a host says of a job that it has this record of; without sidecars.
+Answer answer_of(const JobRecord& record);
+
 /// The job that a message is about.
 const JobId& job_of(const HandoverMessage& message);
 /// For traces: "Prepare", "Released", ...

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/take_next.h"
 #include "migration/errc.h"
 #include "migration/resolve.h"
 
@@ -21,10 +22,7 @@ HandoverSource HandoverSource::in_doubt(JobRecord record) {
 }
 
 std::optional<HandoverSource::Action> HandoverSource::next_action() {
-  if (actions_.empty()) return std::nullopt;
-  Action action = std::move(actions_.front());
-  actions_.pop_front();
-  return action;
+  return take_next(actions_);
 }
 
 void HandoverSource::start() {
@@ -168,7 +166,8 @@ void HandoverSource::yield() {
 // The other side asks, or answers.
 
 Answer HandoverSource::own_answer() const {
-  Answer answer{.job = record_.job, .number = number_};
+  Answer answer = answer_of(record_);
+  answer.number = number_;
   if (record_.state == JobState::kActive && state_ == State::kInDoubt) {
     for (const JobDisk& disk : record_.disks) {
       const OwnershipRecord sidecar{.id = disk.terms.id,
@@ -181,11 +180,8 @@ Answer HandoverSource::own_answer() const {
           {.id = disk.terms.id, .found = RecordFound::kReadable, .sidecar = sidecar});
     }
     answer.found = RecordFound::kUnreadable;
-    return answer;
+    answer.terms = {};
   }
-  answer.found = RecordFound::kReadable;
-  answer.state = record_.state;
-  answer.terms = record_.terms();
   return answer;
 }
 
@@ -268,9 +264,7 @@ void HandoverSource::say_void() {
 }
 
 void HandoverSource::ask() {
-  Query query{.job = record_.job};
-  for (const JobDisk& disk : record_.disks) query.disks.push_back(disk.terms.id);
-  send(std::move(query));
+  send(query_about(record_));
 }
 
 void HandoverSource::say_again() {

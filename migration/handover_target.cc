@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/take_next.h"
 #include "migration/errc.h"
 #include "migration/resolve.h"
 
@@ -15,10 +16,7 @@ HandoverTarget::HandoverTarget(JobRecord record) : record_(std::move(record)) {
 }
 
 std::optional<HandoverTarget::Action> HandoverTarget::next_action() {
-  if (actions_.empty()) return std::nullopt;
-  Action action = std::move(actions_.front());
-  actions_.pop_front();
-  return action;
+  return take_next(actions_);
 }
 
 void HandoverTarget::start() {
@@ -202,13 +200,6 @@ Result<void> HandoverTarget::force_owner() {
 
 // The other side asks, or answers.
 
-Answer HandoverTarget::own_answer() const {
-  return {.job = record_.job,
-          .found = RecordFound::kReadable,
-          .state = record_.state,
-          .terms = record_.terms()};
-}
-
 void HandoverTarget::handle(const Query& message) {
   if (message.job != record_.job) return;
   switch (state_) {
@@ -216,7 +207,7 @@ void HandoverTarget::handle(const Query& message) {
     case State::kSealing:
     case State::kPrepared:
     case State::kOwned:
-      return send(own_answer());
+      return send(answer_of(record_));
     default:
       return;  // Something is being written: the next question will be answered.
   }
@@ -224,7 +215,7 @@ void HandoverTarget::handle(const Query& message) {
 
 void HandoverTarget::handle(const Answer& message) {
   if (message.job != record_.job || state_ != State::kPrepared) return;
-  switch (resolve_target(own_answer(), message)) {
+  switch (resolve_target(answer_of(record_), message)) {
     case TargetMove::kTake:
       return take(false);
     case TargetMove::kVoid:
@@ -258,9 +249,7 @@ void HandoverTarget::on_disconnected() {
 
 void HandoverTarget::on_timer() {
   if (state_ != State::kPrepared) return;
-  Query query{.job = record_.job};
-  for (const JobDisk& disk : record_.disks) query.disks.push_back(disk.terms.id);
-  send(std::move(query));
+  send(query_about(record_));
 }
 
 void HandoverTarget::on_message(const HandoverMessage& message) {

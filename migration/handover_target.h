@@ -112,7 +112,6 @@ class HandoverTarget {
   void send(HandoverMessage message) { actions_.push_back(Send{std::move(message)}); }
   void refuse(const Prepare& message, std::string reason);
   bool fits(const HandoverTerms& terms) const;
-  Answer own_answer() const;
   void begin_void(const AttemptId& attempt);
   void take(bool forced);
   void send_owned();

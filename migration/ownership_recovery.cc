@@ -196,9 +196,7 @@ Result<Answer> OwnershipStore::answer(const Query& query) {
     answer.found = RecordFound::kUnreadable;
   } else if (*record) {
     VHDXM_TRY_VOID(state_.sync());
-    answer.found = RecordFound::kReadable;
-    answer.state = (*record)->state;
-    answer.terms = (*record)->terms();
+    answer = answer_of(**record);
   }
   for (const OwnershipId& id : query.disks) {
     DiskAnswer disk{.id = id};

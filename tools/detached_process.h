@@ -51,9 +51,7 @@ class ReadyPipe {
   int write_fd_;
 };
 
-/// Starts a program, `words[0]` by its path, in a session of its own, so that nothing which ends
-/// this process ends it. It has no input; its stdout is our stderr; the descriptors of `kept` are
-/// 3, 4, ... there. Nobody has to wait for it: see ignore_ended_children().
+/// start_child() in a session of its own. Nobody has to wait for it: see ignore_ended_children().
 Result<pid_t> start_detached(const std::vector<std::string>& words, const std::vector<int>& kept);
 
 /// Children that end are forgotten at once: no zombies. For the whole process.

@@ -1,10 +1,7 @@
 #include "tools/nbdkit_process.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
-#include <signal.h>
-#include <spawn.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -17,11 +14,12 @@
 #include <utility>
 #include <vector>
 
+#include "tools/child_process.h"
+
 namespace vhdxm::tools {
 namespace {
 
 constexpr const char* kPluginName = "nbdkit-vhdx-plugin.so";
-constexpr int kControlFdOfChild = 3;
 
 bool is_there(const std::filesystem::path& path) {
   return ::access(path.c_str(), R_OK) == 0;
@@ -35,46 +33,10 @@ std::vector<std::string> words_of(const NbdkitProcess::Options& options) {
                                  options.socket,
                                  options.plugin,
                                  fmt::format("disk={}", options.disk),
-                                 fmt::format("control-fd={}", kControlFdOfChild)};
+                                 fmt::format("control-fd={}", kFirstKeptFd)};
   if (options.read_only) words.emplace_back("readonly=true");
   return words;
 }
-
-/// What the child has of its own: signals as a new program expects them, no input, and the
-/// control socket. Results stay ours, so its stdout is stderr.
-class SpawnSettings {
- public:
-  explicit SpawnSettings(int control_fd) {
-    ::posix_spawnattr_init(&attributes_);
-    ::posix_spawn_file_actions_init(&actions_);
-    sigset_t none;
-    sigset_t all;
-    ::sigemptyset(&none);
-    ::sigfillset(&all);
-    ::posix_spawnattr_setsigmask(&attributes_, &none);
-    ::posix_spawnattr_setsigdefault(&attributes_, &all);
-    // A group of its own: Ctrl-C is for this process, which then stops the child.
-    ::posix_spawnattr_setpgroup(&attributes_, 0);
-    ::posix_spawnattr_setflags(
-        &attributes_, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
-    ::posix_spawn_file_actions_addopen(&actions_, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
-    ::posix_spawn_file_actions_adddup2(&actions_, STDERR_FILENO, STDOUT_FILENO);
-    ::posix_spawn_file_actions_adddup2(&actions_, control_fd, kControlFdOfChild);
-  }
-  ~SpawnSettings() {
-    ::posix_spawn_file_actions_destroy(&actions_);
-    ::posix_spawnattr_destroy(&attributes_);
-  }
-  SpawnSettings(const SpawnSettings&) = delete;
-  SpawnSettings& operator=(const SpawnSettings&) = delete;
-
-  const posix_spawnattr_t* attributes() const { return &attributes_; }
-  const posix_spawn_file_actions_t* actions() const { return &actions_; }
-
- private:
-  posix_spawnattr_t attributes_;
-  posix_spawn_file_actions_t actions_;
-};
 
 }  // namespace
 
@@ -104,21 +66,13 @@ Result<NbdkitProcess> NbdkitProcess::start(const Options& options) {
   if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
     return errno_error("socketpair");
   }
-  const std::vector<std::string> words = words_of(options);
-  std::vector<char*> arguments;
-  for (const std::string& word : words) arguments.push_back(const_cast<char*>(word.c_str()));
-  arguments.push_back(nullptr);
-  pid_t pid = -1;
-  const SpawnSettings settings(ends[1]);
-  const int failed = ::posix_spawn(&pid, options.program.c_str(), settings.actions(),
-                                   settings.attributes(), arguments.data(), environ);
+  const auto pid = start_child(words_of(options), {ends[1]}, Apart::kGroup);
   ::close(ends[1]);
-  if (failed != 0) {
+  if (pid.has_error()) {
     ::close(ends[0]);
-    errno = failed;
-    return errno_error("start").about(options.program);
+    return pid.error();
   }
-  return NbdkitProcess(pid, ends[0]);
+  return NbdkitProcess(*pid, ends[0]);
 }
 
 NbdkitProcess::NbdkitProcess(NbdkitProcess&& other) noexcept

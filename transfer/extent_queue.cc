@@ -424,7 +424,7 @@ std::uint64_t ExtentQueue::acknowledged() const {
 
 bool ExtentQueue::waits_for_receiver() const {
   const std::lock_guard lock(mutex_);
-  return handed_out_ == 0;
+  return active_ && handed_out_ == 0;
 }
 
 ExtentQueue::HighWater ExtentQueue::high_water() const {

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "transfer/receive_job.h"
+#include "transfer/unshared_socket.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -97,11 +98,12 @@ Result<void> Receiver::Impl::bind() {
     if (ec) return listen_error(ec, text);
     endpoint = tcp::endpoint(parsed, options.port);
   }
-  acceptor.open(endpoint.protocol(), ec);
+  ec = open_unshared(acceptor, endpoint.protocol());
   if (ec == asio::error::address_family_not_supported && options.listen_address.empty()) {
     endpoint = tcp::endpoint(tcp::v4(), options.port);  // a host without IPv6
-    acceptor.open(endpoint.protocol(), ec);
+    ec = open_unshared(acceptor, endpoint.protocol());
   }
+  if (!ec) acceptor.native_non_blocking(true, ec);
   if (!ec) acceptor.set_option(tcp::acceptor::reuse_address(true), ec);
   if (!ec && endpoint.address().is_unspecified() && endpoint.protocol() == tcp::v6()) {
     acceptor.set_option(boost::asio::ip::v6_only(false), ec);
@@ -117,8 +119,10 @@ Result<void> Receiver::Impl::bind() {
 asio::awaitable<void> Receiver::Impl::accept_loop() {
   while (!stopping) {
     tcp::socket socket(context);
-    auto [ec] = co_await acceptor.async_accept(socket, kAsTuple);
+    auto [ec] = co_await acceptor.async_wait(tcp::acceptor::wait_read, kAsTuple);
     if (stopping) break;
+    if (!ec) ec = accept_unshared(acceptor, socket);
+    if (ec == asio::error::would_block) continue;  // who waited is gone
     if (ec) {
       // Out of descriptors, or a connection that went away at once: pause, then go on.
       pause.expires_after(std::chrono::milliseconds(100));

@@ -6,6 +6,7 @@
 
 #include "base/check.h"
 #include "base/directory.h"
+#include "base/take_next.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -33,10 +34,7 @@ Error as_protocol_error(Error error) {
 ReceiverSession::ReceiverSession(Config config) : config_(std::move(config)) {}
 
 std::optional<ReceiverSession::Action> ReceiverSession::next_action() {
-  if (actions_.empty()) return std::nullopt;
-  Action action = std::move(actions_.front());
-  actions_.pop_front();
-  return action;
+  return take_next(actions_);
 }
 
 void ReceiverSession::on_message(const Message& message) {

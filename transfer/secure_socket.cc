@@ -9,9 +9,11 @@
 #include <algorithm>
 #include <array>
 #include <boost/asio/bind_cancellation_slot.hpp>
-#include <boost/asio/connect.hpp>
 #include <boost/asio/write.hpp>
+#include <tuple>
 #include <utility>
+
+#include "transfer/unshared_socket.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -384,7 +386,15 @@ asio::awaitable<tcp::socket> connect_to(asio::io_context& context, const std::st
     error_code ignored;
     attempt->socket->close(ignored);
   });
-  auto [ec, endpoint] = co_await asio::async_connect(socket, endpoints, kAsTuple);
+  error_code ec = asio::error::host_not_found;
+  for (const auto& entry : endpoints) {
+    const tcp::endpoint endpoint = entry.endpoint();
+    error_code ignored;
+    socket.close(ignored);
+    ec = open_unshared(socket, endpoint.protocol());
+    if (!ec) std::tie(ec) = co_await socket.async_connect(endpoint, kAsTuple);
+    if (!ec || attempt->expired) break;
+  }
   attempt->socket = nullptr;
   timer.cancel();
   const bool late = attempt->expired;

@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/check.h"
+#include "base/take_next.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -17,10 +18,7 @@ static_assert(kPlanPartBytes <= kBlockPlanPartBytesMax);
 SenderSession::SenderSession(Config config) : config_(std::move(config)) {}
 
 std::optional<SenderSession::Action> SenderSession::next_action() {
-  if (actions_.empty()) return std::nullopt;
-  Action action = std::move(actions_.front());
-  actions_.pop_front();
-  return action;
+  return take_next(actions_);
 }
 
 void SenderSession::start() {
@@ -65,6 +63,7 @@ Awaited SenderSession::awaited() const {
     case State::kTokens:
       return {.what = "StreamTokens"};
     case State::kCopying:
+    case State::kPasses:
       if (!lost_.empty()) return {.what = "StreamDrained"};
       if (tokens_awaited_ > 0) return {.what = "StreamTokens"};
       return {.what = "Written or CellHashes"};
@@ -74,6 +73,8 @@ Awaited SenderSession::awaited() const {
       return {.what = "VerifySame", .work_bytes = whole_disk};
     case State::kCommitted:
       return {.what = "DiskCommitted"};
+    case State::kPassSynced:
+      return {.what = "PassSynced", .work_bytes = pass_bytes_};
     case State::kJobDone:
       return {.what = "JobDone"};
     case State::kStart:
@@ -81,9 +82,6 @@ Awaited SenderSession::awaited() const {
     case State::kPlan:
     case State::kVerifyDigest:
     case State::kSourceCheck:
-    // Nothing may have to be sent for any time; how long a hold may last is the caller's.
-    case State::kPasses:
-    case State::kPassSynced:
     case State::kOver:
       break;
   }
@@ -292,6 +290,7 @@ void SenderSession::handle(const StreamDrained& message) {
 void SenderSession::on_copied(std::uint32_t disk, const Ledger& ledger) {
   if (over() || state_ != State::kCopying || disk != disk_) return;
   ledger_ = ledger.sum();
+  durable_bytes_ += ledger.raw_bytes();
   send(EndDisk{.disk = disk,
                .ledger = ledger.sum(),
                .entries = ledger.entries(),
@@ -334,6 +333,10 @@ void SenderSession::on_pass_copied(std::uint32_t pass, std::vector<PassLedger> l
   if (over()) return;
   VHDXM_CHECK(state_ == State::kPasses && pass == pass_ + 1);
   pass_ = pass;
+  std::uint64_t sent_bytes = 0;
+  for (const PassLedger& ledger : ledgers) sent_bytes += ledger.raw_bytes;
+  pass_bytes_ = sent_bytes - std::min(sent_bytes, durable_bytes_);
+  durable_bytes_ = sent_bytes;
   send(EndPass{.pass = pass, .disks = std::move(ledgers)});
   state_ = State::kPassSynced;
 }

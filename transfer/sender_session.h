@@ -147,10 +147,11 @@ class SenderSession {
   const Welcome& welcome() const { return welcome_; }
   std::uint64_t hash_seed() const { return config_.nonce + welcome_.nonce; }
   bool over() const { return state_ == State::kOver; }
-  /// What the receiver has to say next; nothing while this side has to go on. While a disk is
-  /// copied only the queue knows which of the two it is.
+  /// What the receiver has to say next; nothing while this side has to go on. While frames may go
+  /// only the queue knows which of the two it is.
   Awaited awaited() const;
-  bool copying() const { return state_ == State::kCopying; }
+  /// Frames may go: of a disk, or of a pass.
+  bool copying() const { return state_ == State::kCopying || state_ == State::kPasses; }
   unsigned streams_replaced() const { return replacements_; }
 
  private:
@@ -223,6 +224,10 @@ class SenderSession {
   std::vector<std::uint32_t> lost_;  ///< Streams whose StreamDrained has not come.
   Hash128 ledger_;
   std::uint32_t pass_ = 1;  ///< Live: the last that was begun.
+  /// Live: what was sent, in bytes of the disks, by the end of the last disk or pass. The receiver
+  /// syncs at each of these, so what one brings is all that the next has to.
+  std::uint64_t durable_bytes_ = 0;
+  std::uint64_t pass_bytes_ = 0;  ///< Live: of the last pass.
   std::deque<Action> actions_;
 };
 

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "migration/errc.h"
+#include "tests/migration/handover_steps.h"
 #include "tests/migration/sample_job.h"
 #include "tests/support/expect_error.h"
 
@@ -13,33 +14,18 @@ using Source = HandoverSource;
 using Released = HandoverSource::ReleaseResult;
 
 const std::vector<Hash128> kLedgers = {{1, 2}, {3, 4}};
-const Result<void> kWell;
-const Result<void> kBadly = Error{.code = BaseErrc::kInjected};
 
 class HandoverSourceTest : public testing::Test {
  protected:
-  /// The next action, which must be of this kind.
-  template <class Kind>
-  Kind next(Source& source) {
-    auto action = source.next_action();
-    EXPECT_TRUE(action.has_value()) << "there is no action";
-    if (!action) return Kind{};
-    EXPECT_TRUE(std::holds_alternative<Kind>(*action)) << "action " << action->index();
-    auto* found = std::get_if<Kind>(&*action);
-    return found != nullptr ? *found : Kind{};
-  }
   template <class Kind>
   Kind next() {
-    return next<Kind>(source_);
+    return next_of<Kind>(source_);
   }
   template <class Kind>
   Kind sent() {
-    const auto message = next<Source::Send>().message;
-    EXPECT_TRUE(std::holds_alternative<Kind>(message)) << name_of(message);
-    const auto* found = std::get_if<Kind>(&message);
-    return found != nullptr ? *found : Kind{};
+    return sent_by<Kind>(source_);
   }
-  bool idle() { return !source_.next_action().has_value(); }
+  bool idle() { return is_idle(source_); }
 
   void begin() {
     source_.start();
@@ -253,8 +239,8 @@ TEST_F(HandoverSourceTest, CancelWithdrawsBeforeTheReleaseAndIsIgnoredAfterIt) {
 
   Source released(sample_job(JobState::kReleased));
   released.start();
-  next<Source::Send>(released);
-  next<Source::Send>(released);
+  next_of<Source::Send>(released);
+  next_of<Source::Send>(released);
   released.cancel(HandoverEnd::Kind::kCancelled);
   EXPECT_FALSE(released.next_action().has_value());
 }

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include "migration/errc.h"
+#include "tests/migration/handover_steps.h"
 #include "tests/migration/sample_job.h"
 #include "tests/support/expect_error.h"
 
@@ -12,28 +13,18 @@ namespace {
 using Target = HandoverTarget;
 
 const std::vector<Hash128> kLedgers = {{100, 200}, {101, 201}};  // those of sample_job()
-const Result<void> kWell;
-const Result<void> kBadly = Error{.code = BaseErrc::kInjected};
 
 class HandoverTargetTest : public testing::Test {
  protected:
   template <class Kind>
   Kind next() {
-    auto action = target_.next_action();
-    EXPECT_TRUE(action.has_value()) << "there is no action";
-    if (!action) return Kind{};
-    EXPECT_TRUE(std::holds_alternative<Kind>(*action)) << "action " << action->index();
-    auto* found = std::get_if<Kind>(&*action);
-    return found != nullptr ? *found : Kind{};
+    return next_of<Kind>(target_);
   }
   template <class Kind>
   Kind sent() {
-    const auto message = next<Target::Send>().message;
-    EXPECT_TRUE(std::holds_alternative<Kind>(message)) << name_of(message);
-    const auto* found = std::get_if<Kind>(&message);
-    return found != nullptr ? *found : Kind{};
+    return sent_by<Kind>(target_);
   }
-  bool idle() { return !target_.next_action().has_value(); }
+  bool idle() { return is_idle(target_); }
   static HandoverTerms terms(std::uint8_t attempt = 0x55) {
     HandoverTerms terms = sample_job(JobState::kPrepared).terms();
     terms.attempt = sample_id<AttemptId>(attempt);

@@ -3,10 +3,12 @@
 
 #include <fmt/format.h>
 
+#include <atomic>
 #include <filesystem>
 #include <random>
 
 #include "tests/net/resume_fixture.h"
+#include "tests/net/system_calls.h"
 #include "tests/support/random_seed.h"
 #include "transfer/partials.h"
 
@@ -68,6 +70,19 @@ class ChangedPlan : public Resume {
       bytes += run.end - run.begin;
       at = run.end;
     }
+  }
+
+  /// Whether what was put aside takes up room: by its name, or because somebody has it open.
+  bool former_takes_room() const {
+    const std::string former =
+        target_ / kStateFolderName + "/" + JournalFile::former_name("a.vhdx");
+    if (std::filesystem::exists(former)) return true;
+    for (const auto& entry : std::filesystem::directory_iterator("/proc/self/fd")) {
+      std::error_code gone;
+      const auto file = std::filesystem::read_symlink(entry.path(), gone).string();
+      if (file.starts_with(former)) return true;
+    }
+    return false;
   }
 
   const Guid identity_ = Guid::random();
@@ -177,6 +192,60 @@ TEST_F(ChangedPlan, ACrashWhileItIsPutAsideCostsNothing) {
     }
     std::filesystem::remove(target_ / "a.vhdx");
   }
+}
+
+TEST_F(ChangedPlan, WithoutRoomForBothTheOldOneIsGivenUp) {
+  RunningReceiver receiver(receiver_options());
+  std::string disk = write(with_data(24 * kMiB, {{.offset = 0, .length = 9 * kMiB}}));
+  send_cut(disk, receiver.port(), 8 * kMiB);
+  ASSERT_GE(held_now(receiver), 4 * kMiB);
+  disk = write(with_data(24 * kMiB, {{.offset = kMiB, .length = 9 * kMiB}}));
+  std::atomic<int> refused{0};
+  {
+    const test::FullDisk full([&] {
+      const bool is_full = former_takes_room();
+      if (is_full) ++refused;
+      return is_full;
+    });
+    send_cut(disk, receiver.port(), 8 * kMiB);
+  }
+  EXPECT_EQ(refused, 1) << "then there was room";
+  EXPECT_FALSE(former_takes_room());
+  // What was begun then is gone on with as any other.
+  const std::uint64_t held = held_now(receiver);
+  ASSERT_GE(held, 4 * kMiB);
+  expect_only_new(send_again(disk, one_stream(disk, receiver.port())), held);
+}
+
+TEST_F(ChangedPlan, WithoutRoomForBothTheDiskIsSentAnew) {
+  RunningReceiver receiver(receiver_options());
+  std::string disk = write(with_data(24 * kMiB, {{.offset = 0, .length = 9 * kMiB}}));
+  send_cut(disk, receiver.port(), 8 * kMiB);
+  receiver.wait_for(ReceiverEvent::Type::kJobFailed);
+  disk = write(with_data(24 * kMiB, {{.offset = kMiB, .length = 9 * kMiB}}));
+  const test::FullDisk full([this] { return former_takes_room(); });
+  SenderOptions options = one_stream(disk, receiver.port());
+  options.verify = true;
+  const JobReport report = send_again(disk, options);
+  EXPECT_FALSE(report.disks.at(0).resumed);
+  EXPECT_EQ(report.totals.partials_replaced, 1U);
+  EXPECT_EQ(report.totals.same_bytes, 0U);
+}
+
+TEST_F(ChangedPlan, WithNoRoomAtAllNothingIsLeftInTheWay) {
+  RunningReceiver receiver(receiver_options());
+  std::string disk = write(with_data(24 * kMiB, {{.offset = 0, .length = 9 * kMiB}}));
+  send_cut(disk, receiver.port(), 8 * kMiB);
+  receiver.wait_for(ReceiverEvent::Type::kJobFailed);
+  disk = write(with_data(24 * kMiB, {{.offset = kMiB, .length = 9 * kMiB}}));
+  {
+    const test::FullDisk full([] { return true; });
+    EXPECT_TRUE(failed_as(send(one_stream(disk, receiver.port())), FailureClass::kIncompatible,
+                          "No space left"));
+    receiver.wait_for(ReceiverEvent::Type::kJobFailed, 2);
+  }
+  EXPECT_EQ(names_in(target_), Names{});
+  EXPECT_EQ(send_again(disk, one_stream(disk, receiver.port())).totals.partials_replaced, 0U);
 }
 
 TEST_F(ChangedPlan, WhatWasPutAsideIsListedAndRemoved) {

@@ -1,6 +1,5 @@
 #include "tests/net/delay_proxy.h"
 
-#include <arpa/inet.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <sys/socket.h>
@@ -21,24 +20,6 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 constexpr std::size_t kPieceBytes = 64 * 1024;
-
-sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-bool send_all(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-  }
-  return true;
-}
 
 }  // namespace
 
@@ -151,39 +132,19 @@ class DelayProxy::Connection {
 };
 
 DelayProxy::DelayProxy(std::uint16_t target_port, Link link)
-    : target_port_(target_port),
-      link_(link),
-      listen_fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
+    : link_(link), relay_(target_port, [this](std::size_t number, int client, int server) {
+        for (const int fd : {client, server}) {
+          const int yes = 1;
+          ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
+        }
+        connections_.push_back(
+            std::make_unique<Connection>(client, server, *this, link_.seed + 2 * number));
+      }) {
   VHDXM_CHECK(link.bytes_per_second > 0);
-  sockaddr_in address = loopback(0);
-  socklen_t length = sizeof address;
-  VHDXM_CHECK(::bind(listen_fd_, reinterpret_cast<const sockaddr*>(&address), length) == 0);
-  VHDXM_CHECK(::listen(listen_fd_, 64) == 0);
-  VHDXM_CHECK(::getsockname(listen_fd_, reinterpret_cast<sockaddr*>(&address), &length) == 0);
-  port_ = ntohs(address.sin_port);
-  thread_ = std::thread([this] { accept_loop(); });
 }
 
 DelayProxy::~DelayProxy() {
-  ::shutdown(listen_fd_, SHUT_RDWR);
-  thread_.join();
-  ::close(listen_fd_);
-}
-
-void DelayProxy::accept_loop() {
-  for (std::uint64_t number = 0;; ++number) {
-    const int client = ::accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC);
-    if (client < 0) return;  // shut down
-    const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const sockaddr_in target = loopback(target_port_);
-    (void)::connect(server, reinterpret_cast<const sockaddr*>(&target), sizeof target);
-    for (const int fd : {client, server}) {
-      const int yes = 1;
-      ::setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    }
-    connections_.push_back(
-        std::make_unique<Connection>(client, server, *this, link_.seed + 2 * number));
-  }
+  relay_.stop();
 }
 
 }  // namespace vhdxm::test

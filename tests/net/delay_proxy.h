@@ -11,8 +11,9 @@
 #include <cstdint>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
+
+#include "tests/net/loopback.h"
 
 namespace vhdxm::test {
 
@@ -33,7 +34,7 @@ class DelayProxy {
   DelayProxy(const DelayProxy&) = delete;
   DelayProxy& operator=(const DelayProxy&) = delete;
 
-  std::uint16_t port() const { return port_; }
+  std::uint16_t port() const { return relay_.port(); }
 
  private:
   class Direction;
@@ -44,16 +45,11 @@ class DelayProxy {
     std::chrono::steady_clock::time_point free;  ///< Protected by mutex.
   };
 
-  void accept_loop();
-
-  const std::uint16_t target_port_;
   const Link link_;
   Wire up_;
   Wire down_;
-  int listen_fd_ = -1;
-  std::uint16_t port_ = 0;
-  std::vector<std::unique_ptr<Connection>> connections_;  ///< The accepting thread's, until joined.
-  std::thread thread_;
+  std::vector<std::unique_ptr<Connection>> connections_;  ///< The relay's, until it is stopped.
+  Relay relay_;
 };
 
 }  // namespace vhdxm::test

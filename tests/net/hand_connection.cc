@@ -1,8 +1,6 @@
 #include "tests/net/hand_connection.h"
 
-#include <arpa/inet.h>
 #include <gtest/gtest.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -27,21 +25,10 @@ bool wait_readable(int fd) {
   }
 }
 
-sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
 }  // namespace
 
 HandConnection HandConnection::connect(std::uint16_t port) {
-  const int fd = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  const sockaddr_in address = loopback(port);
-  EXPECT_EQ(::connect(fd, reinterpret_cast<const sockaddr*>(&address), sizeof address), 0);
-  return HandConnection(fd);
+  return HandConnection(test::connect_loopback(port));
 }
 
 HandConnection::HandConnection(HandConnection&& other) noexcept
@@ -66,13 +53,7 @@ HandConnection& HandConnection::operator=(HandConnection&& other) noexcept {
 }
 
 bool HandConnection::send_raw(std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::send(fd_, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-  }
-  return true;
+  return test::send_all(fd_, bytes);
 }
 
 bool HandConnection::send_raw(std::string_view text) {
@@ -220,22 +201,9 @@ void HandConnection::close() {
   if (fd_ >= 0) ::close(std::exchange(fd_, -1));
 }
 
-HandListener::HandListener() : fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  sockaddr_in address = loopback(0);
-  socklen_t length = sizeof address;
-  EXPECT_EQ(::bind(fd_, reinterpret_cast<const sockaddr*>(&address), length), 0);
-  EXPECT_EQ(::listen(fd_, 64), 0);
-  EXPECT_EQ(::getsockname(fd_, reinterpret_cast<sockaddr*>(&address), &length), 0);
-  port_ = ntohs(address.sin_port);
-}
-
-HandListener::~HandListener() {
-  ::close(fd_);
-}
-
 HandConnection HandListener::accept() {
-  if (!wait_readable(fd_)) return HandConnection(-1);
-  return HandConnection(::accept4(fd_, nullptr, nullptr, SOCK_CLOEXEC));
+  if (!wait_readable(listener_.fd())) return HandConnection(-1);
+  return HandConnection(listener_.accept());
 }
 
 }  // namespace vhdxm::transfer

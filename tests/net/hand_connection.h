@@ -7,6 +7,7 @@
 #include <string_view>
 #include <vector>
 
+#include "tests/net/loopback.h"
 #include "transfer/frame.h"
 #include "transfer/messages.h"
 #include "transfer/pairing_key.h"
@@ -86,17 +87,11 @@ class HandConnection {
 /// A listening socket at a free port of 127.0.0.1.
 class HandListener {
  public:
-  HandListener();
-  ~HandListener();
-  HandListener(const HandListener&) = delete;
-  HandListener& operator=(const HandListener&) = delete;
-
-  std::uint16_t port() const { return port_; }
+  std::uint16_t port() const { return listener_.port(); }
   HandConnection accept();
 
  private:
-  int fd_ = -1;
-  std::uint16_t port_ = 0;
+  test::LoopbackListener listener_;
 };
 
 }  // namespace vhdxm::transfer

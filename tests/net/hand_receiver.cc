@@ -18,7 +18,7 @@ void HandReceiver::accept_control() {
   ledger = Ledger(hello.nonce + welcome.nonce);
 }
 
-std::vector<OfferDisk> HandReceiver::take_offer() {
+std::vector<OfferDisk> HandReceiver::take_offer(const std::vector<std::byte>& handover) {
   control.send(welcome);
   for (;;) {
     const auto message = control.receive();
@@ -29,7 +29,8 @@ std::vector<OfferDisk> HandReceiver::take_offer() {
     if (const auto* disk = std::get_if<OfferDisk>(&*message)) disks.push_back(*disk);
     if (std::holds_alternative<OfferEnd>(*message)) break;
   }
-  control.send(OfferReply{.actions = std::vector(disks.size(), OfferAction::kSend)});
+  control.send(
+      OfferReply{.actions = std::vector(disks.size(), OfferAction::kSend), .handover = handover});
   return disks;
 }
 

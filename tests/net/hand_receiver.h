@@ -19,8 +19,8 @@ class HandReceiver {
   // Each step expects what a sender says, and answers as a receiver does.
   /// Connection, preamble, TLS and Hello.
   void accept_control();
-  /// Welcome and the offer; answers with kSend for each disk.
-  std::vector<OfferDisk> take_offer();
+  /// Welcome and the offer; answers with kSend for each disk. `handover`: of a live job.
+  std::vector<OfferDisk> take_offer(const std::vector<std::byte>& handover = {});
   /// The plan, up to and with DiskReady.
   void take_plan(std::uint32_t disk);
   /// One stream whatever is asked for; accepts its connection.

@@ -10,7 +10,10 @@
 #include "tests/net/hand_receiver.h"
 #include "tests/net/hand_sender.h"
 #include "tests/net/net_test.h"
+#include "tests/net/plain_cutover.h"
+#include "tests/support/expect_error.h"
 #include "transfer/link_measurer.h"
+#include "transfer/live_sender.h"
 #include "transfer/stall_watch.h"
 #include "vhdx/layer.h"
 
@@ -24,9 +27,9 @@ using vhdx::kMiB;
 // A peer's silence is not what ends these jobs: it says Heartbeat as often as it hears one.
 constexpr Timeouts kImpatient{.heartbeat = 100ms, .stall = 1s};
 
-class LiveReceiver : public NetTest {
+class LivingReceiver : public NetTest {
  protected:
-  LiveReceiver() { options_.timeouts = kImpatient; }
+  LivingReceiver() { options_.timeouts = kImpatient; }
 
   using Steps = std::function<void()>;
 
@@ -94,21 +97,21 @@ class LiveReceiver : public NetTest {
   HandConnection stream_{-1};
 };
 
-TEST_F(LiveReceiver, IsNotSilent) {
+TEST_F(LivingReceiver, IsNotSilent) {
   options_.timeouts.silence = 1s;
   options_.timeouts.stall = 2s;
   expect_given_up("OfferReply", [this] { read_until_offer_end(); });
 }
 
-TEST_F(LiveReceiver, NeverSaysWelcome) {
+TEST_F(LivingReceiver, NeverSaysWelcome) {
   expect_given_up("Welcome", [] {});
 }
 
-TEST_F(LiveReceiver, NeverAnswersTheOffer) {
+TEST_F(LivingReceiver, NeverAnswersTheOffer) {
   expect_given_up("OfferReply", [this] { read_until_offer_end(); });
 }
 
-TEST_F(LiveReceiver, NeverSaysWhetherADiskIsTheSame) {
+TEST_F(LivingReceiver, NeverSaysWhetherADiskIsTheSame) {
   expect_given_up("CompareSame", [this] {
     read_until_offer_end();
     receiver_->control.send(OfferReply{.actions = {OfferAction::kCompare}});
@@ -116,11 +119,11 @@ TEST_F(LiveReceiver, NeverSaysWhetherADiskIsTheSame) {
   });
 }
 
-TEST_F(LiveReceiver, IsNeverReadyForADisk) {
+TEST_F(LivingReceiver, IsNeverReadyForADisk) {
   expect_given_up("DiskReady", [this] { read_until_begin_disk(); });
 }
 
-TEST_F(LiveReceiver, NeverGrantsAStream) {
+TEST_F(LivingReceiver, NeverGrantsAStream) {
   expect_given_up("StreamTokens", [this] {
     receiver_->take_offer();
     receiver_->take_plan(0);
@@ -128,7 +131,7 @@ TEST_F(LiveReceiver, NeverGrantsAStream) {
   });
 }
 
-TEST_F(LiveReceiver, AnnouncesCellsAndNeverSaysTheirHashes) {
+TEST_F(LivingReceiver, AnnouncesCellsAndNeverSaysTheirHashes) {
   expect_given_up("CellHashes", [this] {
     read_until_begin_disk();
     receiver_->control.send(HeldRanges{.disk = 0, .ranges = {{.offset = 0, .length = kMiB}}});
@@ -148,7 +151,7 @@ TEST_F(LiveReceiver, AnnouncesCellsAndNeverSaysTheirHashes) {
   });
 }
 
-TEST_F(LiveReceiver, AcknowledgesFramesButGivesNoCreditBack) {
+TEST_F(LivingReceiver, AcknowledgesFramesButGivesNoCreditBack) {
   expect_given_up("Written", [this] {
     receiver_->welcome.credit_bytes = 1 << 20;
     take_stream();
@@ -157,7 +160,7 @@ TEST_F(LiveReceiver, AcknowledgesFramesButGivesNoCreditBack) {
   });
 }
 
-TEST_F(LiveReceiver, AcknowledgesNothingAgainAndAgain) {
+TEST_F(LivingReceiver, AcknowledgesNothingAgainAndAgain) {
   options_.streams = 1;
   expect_given_up("StreamDrained", [this] {
     take_stream();
@@ -172,7 +175,7 @@ TEST_F(LiveReceiver, AcknowledgesNothingAgainAndAgain) {
   });
 }
 
-TEST_F(LiveReceiver, NeverGrantsAnotherStreamForALostOne) {
+TEST_F(LivingReceiver, NeverGrantsAnotherStreamForALostOne) {
   expect_given_up("StreamTokens", [this] {
     take_stream();
     stream_.close();
@@ -182,11 +185,11 @@ TEST_F(LiveReceiver, NeverGrantsAnotherStreamForALostOne) {
   });
 }
 
-TEST_F(LiveReceiver, NeverSealsTheDisk) {
+TEST_F(LivingReceiver, NeverSealsTheDisk) {
   expect_given_up("DiskSealed", [this] { take_disk(); });
 }
 
-TEST_F(LiveReceiver, NeverSaysWhatItVerified) {
+TEST_F(LivingReceiver, NeverSaysWhatItVerified) {
   options_.verify = true;
   expect_given_up("VerifySame", [this] {
     seal();
@@ -194,14 +197,14 @@ TEST_F(LiveReceiver, NeverSaysWhatItVerified) {
   });
 }
 
-TEST_F(LiveReceiver, NeverSaysThatItCommitted) {
+TEST_F(LivingReceiver, NeverSaysThatItCommitted) {
   expect_given_up("DiskCommitted", [this] {
     seal();
     receiver_->control.expect<CommitDisk>();
   });
 }
 
-TEST_F(LiveReceiver, NeverSaysThatTheJobIsDone) {
+TEST_F(LivingReceiver, NeverSaysThatTheJobIsDone) {
   expect_given_up("JobDone", [this] {
     seal();
     receiver_->control.expect<CommitDisk>();
@@ -211,7 +214,7 @@ TEST_F(LiveReceiver, NeverSaysThatTheJobIsDone) {
 }
 
 // Nothing of what is said to it is read: the plan of a large disk fills what the kernels hold.
-TEST_F(LiveReceiver, NeverReads) {
+TEST_F(LivingReceiver, NeverReads) {
   auto geometry = test::small_geometry(std::uint64_t{64} << 40);
   options_.disk_path = test::write_disk(source_, "large.vhdx", test::data_disk(geometry, 0, 1));
   receiver_.emplace(key_);
@@ -223,7 +226,90 @@ TEST_F(LiveReceiver, NeverReads) {
   EXPECT_TRUE(failed_as(result, FailureClass::kNetwork, kReadsWhatItIsTold));
 }
 
-class LiveMeasuredReceiver : public LiveReceiver {
+// Of a disk in use: whoever uses it must be able to go on, and not wait for a job that never ends.
+class LivingReceiverOfPasses : public LivingReceiver {
+ protected:
+  void expect_given_up(const char* missed, const Steps& steps) {
+    SCOPED_TRACE(missed);
+    receiver_.emplace(key_);
+    options_.disk_path.clear();
+    options_.port = receiver_->listener.port();
+    LiveSender sender({.sender = options_, .disks = {{disk_, "a.vhdx"}}}, cutover_);
+    auto outcome = std::async(std::launch::async, [&] { return sender.run(); });
+    receiver_->accept_control();
+    receiver_->control.stay_alive(true);
+    receiver_->take_offer(word('I'));
+    receiver_->take_plan(0);
+    stream_ = receiver_->take_stream();
+    frames_ = receiver_->take_disk(stream_);
+    receiver_->control.expect<EndDisk>();
+    steps();
+    expect_fail(missed);
+    receiver_->control.close();
+    stream_.close();
+    EXPECT_TRUE(failed_as(outcome.get(), FailureClass::kNetwork, missed));
+    EXPECT_EQ(sender.outcome(), CutoverSource::State::kVoid);
+    EXPECT_TRUE(test::succeeded(write()));
+  }
+  Result<void> write() {
+    return disk_->write(0, payload_of(1, 4096), LiveDisk::Durability::kAtFlush);
+  }
+  void seal() { receiver_->control.send(DiskSealed{.disk = 0, .ledger = receiver_->ledger.sum()}); }
+  /// As a guest does while the first pass goes, so that there is something for the next.
+  void write_and_seal() {
+    ASSERT_TRUE(test::succeeded(write()));
+    seal();
+    EXPECT_EQ(receiver_->take_frame(stream_).header.pass, 2U);
+    ++frames_;
+  }
+  void acknowledge() {
+    receiver_->control.send(
+        Written{.streams = {{.stream = 0, .frames = frames_}}, .credit_bytes = kMiB});
+  }
+
+  const std::shared_ptr<SharedGate> gate_ = std::make_shared<SharedGate>();
+  const std::shared_ptr<LiveDisk> disk_ = LiveDisk::open(options_.disk_path, gate_, {}).value();
+  PlainSource cutover_{*gate_};
+  std::uint64_t frames_ = 0;  ///< That came.
+};
+
+TEST_F(LivingReceiverOfPasses, NeverSaysThatItSyncedAPass) {
+  expect_given_up("PassSynced", [this] {
+    write_and_seal();
+    acknowledge();
+    receiver_->control.expect<EndPass>();
+  });
+}
+
+TEST_F(LivingReceiverOfPasses, NeverSaysThatItSyncedAPassOfNothing) {
+  expect_given_up("PassSynced", [this] {
+    seal();
+    receiver_->control.expect<EndPass>();
+  });
+}
+
+TEST_F(LivingReceiverOfPasses, NeverAcknowledgesWhatAPassBrings) {
+  options_.streams = 1;
+  expect_given_up("StreamDrained", [this] {
+    write_and_seal();
+    // The stream gets another chance before the job is given up.
+    receiver_->control.expect<StreamLost>();
+  });
+}
+
+TEST_F(LivingReceiverOfPasses, NeverGrantsAnotherStreamInAPass) {
+  expect_given_up("StreamTokens", [this] {
+    write_and_seal();
+    stream_.close();
+    receiver_->control.expect<StreamLost>();
+    // What it did not apply comes with the next pass.
+    receiver_->control.send(StreamDrained{.stream = 0, .frames = frames_ - 1});
+    receiver_->control.expect<StreamRequest>();
+    receiver_->control.send(PassSynced{.pass = receiver_->control.expect<EndPass>().pass});
+  });
+}
+
+class LivingMeasuredReceiver : public LivingReceiver {
  protected:
   void expect_given_up(const char* missed, const Steps& steps) {
     SCOPED_TRACE(missed);
@@ -245,11 +331,11 @@ class LiveMeasuredReceiver : public LiveReceiver {
   }
 };
 
-TEST_F(LiveMeasuredReceiver, NeverSaysWelcome) {
+TEST_F(LivingMeasuredReceiver, NeverSaysWelcome) {
   expect_given_up("Welcome", [] {});
 }
 
-TEST_F(LiveMeasuredReceiver, NeverMeasuresNorGrantsNorSaysItsLoad) {
+TEST_F(LivingMeasuredReceiver, NeverMeasuresNorGrantsNorSaysItsLoad) {
   const auto welcome = [this] {
     receiver_->control.send(receiver_->welcome);
     receiver_->control.expect<Measure>();
@@ -266,9 +352,9 @@ TEST_F(LiveMeasuredReceiver, NeverMeasuresNorGrantsNorSaysItsLoad) {
   });
 }
 
-class LiveSender : public NetTest {
+class LivingSender : public NetTest {
  protected:
-  LiveSender() {
+  LivingSender() {
     ReceiverOptions options = receiver_options();
     options.timeouts = kImpatient;
     receiver_.emplace(options);
@@ -311,7 +397,7 @@ class LiveSender : public NetTest {
   std::size_t failed_ = 0;
 };
 
-TEST_F(LiveSender, NeverSaysHelloOrOffers) {
+TEST_F(LivingSender, NeverSaysHelloOrOffers) {
   expect_given_up("Hello", [](HandSender&) {});
   expect_given_up("OfferDisk", [](HandSender& sender) { sender.hello(); });
   expect_given_up("OfferEnd", [this](HandSender& sender) {
@@ -320,14 +406,14 @@ TEST_F(LiveSender, NeverSaysHelloOrOffers) {
   });
 }
 
-TEST_F(LiveSender, NeverSaysWhatItsDiskHas) {
+TEST_F(LivingSender, NeverSaysWhatItsDiskHas) {
   expect_given_up("BeginDisk", [this](HandSender& sender) {
     sender.hello();
     sender.offer({disk_.offer});
   });
 }
 
-TEST_F(LiveSender, NeverSaysTheDigestOfADiskThatIsThere) {
+TEST_F(LivingSender, NeverSaysTheDigestOfADiskThatIsThere) {
   const std::string disk = write_data_disk(source_, "there.vhdx", 1);
   ASSERT_TRUE(succeeded(send(sender_options(disk, receiver_->port()))));
   HandDisk there("there.vhdx");
@@ -342,7 +428,7 @@ TEST_F(LiveSender, NeverSaysTheDigestOfADiskThatIsThere) {
   });
 }
 
-TEST_F(LiveSender, NeverOpensAStreamOrSendsAFrame) {
+TEST_F(LivingSender, NeverOpensAStreamOrSendsAFrame) {
   expect_given_up("frames", [this](HandSender& sender) {
     sender.hello();
     sender.offer({disk_.offer});
@@ -351,7 +437,7 @@ TEST_F(LiveSender, NeverOpensAStreamOrSendsAFrame) {
   expect_given_up("frames", [this](HandSender& sender) { start(sender); });
 }
 
-TEST_F(LiveSender, StopsInTheMiddleOfAFrame) {
+TEST_F(LivingSender, StopsInTheMiddleOfAFrame) {
   expect_given_up("frames", [this](HandSender& sender) {
     start(sender);
     const auto payload = payload_of(1);
@@ -359,7 +445,7 @@ TEST_F(LiveSender, StopsInTheMiddleOfAFrame) {
   });
 }
 
-TEST_F(LiveSender, NeverEndsTheDisk) {
+TEST_F(LivingSender, NeverEndsTheDisk) {
   expect_given_up("EndDisk", [this](HandSender& sender) {
     start(sender);
     sender.send_all(stream_);
@@ -367,11 +453,11 @@ TEST_F(LiveSender, NeverEndsTheDisk) {
   });
 }
 
-TEST_F(LiveSender, NeverCommits) {
+TEST_F(LivingSender, NeverCommits) {
   expect_given_up("CommitDisk", [this](HandSender& sender) { copy(sender); });
 }
 
-TEST_F(LiveSender, NeverEndsTheJob) {
+TEST_F(LivingSender, NeverEndsTheJob) {
   expect_given_up("EndJob", [this](HandSender& sender) {
     copy(sender);
     sender.control.send(CommitDisk{.disk = 0});
@@ -379,7 +465,7 @@ TEST_F(LiveSender, NeverEndsTheJob) {
   });
 }
 
-TEST_F(LiveSender, AsksToMeasureAndNeverDoes) {
+TEST_F(LivingSender, AsksToMeasureAndNeverDoes) {
   expect_given_up("frames", [](HandSender& sender) {
     sender.hello();
     sender.control.send(Measure{});

@@ -157,9 +157,9 @@ TEST_F(LiveMoves, StreamsThatBreakLoseNothing) {
   options.sender.mode = Mode::kPlain;
   options.limits.hold_when_ready = false;
   LiveSender* running = nullptr;
-  // Until all that are to break have had their turn.
+  // Until all that are to break have: control, two streams, and one for each that broke.
   LiveSender sender(options, cutover_, [&](const Progress&, const LiveProgress&) {
-    if (proxy.connection_count() > 9) running->cut_over();
+    if (proxy.connection_count() > 10) running->cut_over();
   });
   running = &sender;
   const auto result = sender.run();

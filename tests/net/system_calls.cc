@@ -1,10 +1,12 @@
 #include "tests/net/system_calls.h"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <shared_mutex>
 #include <span>
 #include <utility>
@@ -15,6 +17,7 @@ namespace {
 struct Functions {
   SystemCallWatch::After after;
   SystemCallWatch::Before before;
+  std::function<bool()> full;
 };
 
 // Both live until the process ends: threads of the C library call, too.
@@ -57,16 +60,33 @@ void after(SystemCall::Kind kind, int fd, const msghdr* message, ssize_t length)
   }
 }
 
+bool is_full() {
+  const std::shared_lock lock(mutex());
+  return functions().full && functions().full();
+}
+
 }  // namespace
 
 SystemCallWatch::SystemCallWatch(After after, Before before) {
   const std::unique_lock lock(mutex());
-  functions() = {.after = std::move(after), .before = std::move(before)};
+  functions().after = std::move(after);
+  functions().before = std::move(before);
 }
 
 SystemCallWatch::~SystemCallWatch() {
   const std::unique_lock lock(mutex());
-  functions() = {};
+  functions().after = {};
+  functions().before = {};
+}
+
+FullDisk::FullDisk(std::function<bool()> full) {
+  const std::unique_lock lock(mutex());
+  functions().full = std::move(full);
+}
+
+FullDisk::~FullDisk() {
+  const std::unique_lock lock(mutex());
+  functions().full = {};
 }
 
 }  // namespace vhdxm::test
@@ -118,6 +138,15 @@ ssize_t recvmsg(int fd, msghdr* message, int flags) {
   const ssize_t done = real(fd, message, flags);
   if ((flags & MSG_PEEK) == 0) vhdxm::test::after(Kind::kReceive, fd, message, done);
   return done;
+}
+
+int fallocate(int fd, int mode, off_t offset, off_t length) {
+  static auto* const real = vhdxm::test::next<decltype(fallocate)>("fallocate");
+  if (mode == 0 && vhdxm::test::is_full()) {
+    errno = ENOSPC;
+    return -1;
+  }
+  return real(fd, mode, offset, length);
 }
 
 }  // extern "C"

@@ -1,8 +1,8 @@
 // What this program asks of the kernel for files and sockets, and with which memory.
 //
-// pread, pwrite, send, sendmsg, recv and recvmsg are defined in system_calls.cc; a program's own
-// definition goes before the C library's, which it calls. So a test sees where each byte stood when
-// the kernel took it, and can make a disk as slow as it likes.
+// pread, pwrite, send, sendmsg, recv, recvmsg and fallocate are defined in system_calls.cc; a
+// program's own definition goes before the C library's, which it calls. So a test sees where each
+// byte stood when the kernel took it, and can make a disk as slow or as full as it likes.
 #pragma once
 
 #include <cstddef>
@@ -33,6 +33,16 @@ class SystemCallWatch {
   ~SystemCallWatch();
   SystemCallWatch(const SystemCallWatch&) = delete;
   SystemCallWatch& operator=(const SystemCallWatch&) = delete;
+};
+
+/// While it lives, and `full` says so, room for files cannot be had: ENOSPC. One at a time.
+class FullDisk {
+ public:
+  /// `full`: called from any thread, whenever a file asks for room.
+  explicit FullDisk(std::function<bool()> full);
+  ~FullDisk();
+  FullDisk(const FullDisk&) = delete;
+  FullDisk& operator=(const FullDisk&) = delete;
 };
 
 }  // namespace vhdxm::test

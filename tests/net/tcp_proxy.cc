@@ -1,9 +1,5 @@
 #include "tests/net/tcp_proxy.h"
 
-#include <arpa/inet.h>
-#include <gtest/gtest.h>
-#include <netinet/in.h>
-#include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,24 +12,6 @@
 
 namespace vhdxm::test {
 namespace {
-
-sockaddr_in loopback(std::uint16_t port) {
-  sockaddr_in address{};
-  address.sin_family = AF_INET;
-  address.sin_port = htons(port);
-  address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
-  return address;
-}
-
-bool send_all(int fd, std::span<const std::byte> bytes) {
-  while (!bytes.empty()) {
-    const ssize_t put = ::send(fd, bytes.data(), bytes.size(), MSG_NOSIGNAL);
-    if (put < 0 && errno == EINTR) continue;
-    if (put <= 0) return false;
-    bytes = bytes.subspan(static_cast<std::size_t>(put));
-  }
-  return true;
-}
 
 // close() then resets the connection instead of ending it in good order.
 void set_reset(int fd) {
@@ -115,43 +93,18 @@ struct TcpProxy::Connection {
 };
 
 TcpProxy::TcpProxy(std::uint16_t target_port, RuleFunction rule)
-    : target_port_(target_port),
-      rule_(std::move(rule)),
-      listen_fd_(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0)) {
-  sockaddr_in address = loopback(0);
-  socklen_t length = sizeof address;
-  EXPECT_EQ(::bind(listen_fd_, reinterpret_cast<const sockaddr*>(&address), length), 0);
-  EXPECT_EQ(::listen(listen_fd_, 64), 0);
-  EXPECT_EQ(::getsockname(listen_fd_, reinterpret_cast<sockaddr*>(&address), &length), 0);
-  port_ = ntohs(address.sin_port);
-  thread_ = std::thread([this] { accept_loop(); });
-}
+    : rule_(std::move(rule)),
+      relay_(target_port, [this](std::size_t number, int client, int server) {
+        auto connection =
+            std::make_unique<Connection>(client, server, rule_ ? rule_(number) : ProxyRule{});
+        const std::lock_guard lock(mutex_);
+        connections_.push_back(std::move(connection));
+        connections_.back()->start();
+      }) {}
 
 TcpProxy::~TcpProxy() {
-  {
-    const std::lock_guard lock(mutex_);
-    stopping_ = true;
-  }
-  ::shutdown(listen_fd_, SHUT_RDWR);
-  thread_.join();
-  ::close(listen_fd_);
+  relay_.stop();
   connections_.clear();
-}
-
-void TcpProxy::accept_loop() {
-  for (std::size_t number = 0;; ++number) {
-    const int client = ::accept4(listen_fd_, nullptr, nullptr, SOCK_CLOEXEC);
-    if (client < 0) return;  // shut down
-    const int server = ::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    const sockaddr_in target = loopback(target_port_);
-    (void)::connect(server, reinterpret_cast<const sockaddr*>(&target), sizeof target);
-    auto connection =
-        std::make_unique<Connection>(client, server, rule_ ? rule_(number) : ProxyRule{});
-    const std::lock_guard lock(mutex_);
-    if (stopping_) return;
-    connections_.push_back(std::move(connection));
-    connections_.back()->start();
-  }
 }
 
 std::size_t TcpProxy::connection_count() const {

@@ -11,8 +11,9 @@
 #include <memory>
 #include <mutex>
 #include <optional>
-#include <thread>
 #include <vector>
+
+#include "tests/net/loopback.h"
 
 namespace vhdxm::test {
 
@@ -45,7 +46,7 @@ class TcpProxy {
   TcpProxy(const TcpProxy&) = delete;
   TcpProxy& operator=(const TcpProxy&) = delete;
 
-  std::uint16_t port() const { return port_; }
+  std::uint16_t port() const { return relay_.port(); }
   std::size_t connection_count() const;
   /// Everything that passed, of all connections, one after the other.
   std::vector<std::byte> recorded() const;
@@ -57,17 +58,10 @@ class TcpProxy {
  private:
   struct Connection;
 
-  void accept_loop();
-
-  const std::uint16_t target_port_;
   const RuleFunction rule_;
-  int listen_fd_ = -1;
-  std::uint16_t port_ = 0;
   mutable std::mutex mutex_;
-  // State below is protected by mutex_.
-  std::vector<std::unique_ptr<Connection>> connections_;
-  bool stopping_ = false;
-  std::thread thread_;
+  std::vector<std::unique_ptr<Connection>> connections_;  ///< Protected by mutex_.
+  Relay relay_;
 };
 
 }  // namespace vhdxm::test

@@ -425,6 +425,48 @@ SenderSession sender_before_ready() {
   return session;
 }
 
+/// What was sent of example_disk(0) so far.
+Ledger ledger_of(std::uint64_t raw_bytes) {
+  Ledger ledger(0);
+  for (std::uint64_t at = 0; at < raw_bytes; at += kCellBytes) {
+    ledger.add(FrameHeader{
+        .kind = FrameKind::kZero, .virtual_offset = at, .raw_length = std::uint32_t{kCellBytes}});
+  }
+  return ledger;
+}
+
+TEST(SenderSession, GivesAPassTheTimeThatSyncingItMayTake) {
+  SenderSession session({.preamble = {.kind = ConnectionKind::kJobControl, .job_id = {1}},
+                         .extent_bytes_max = 1 << 20,
+                         .nonce = 1,
+                         .software = "s",
+                         .kind = JobKind::kLive,
+                         .disks = {example_disk(0)}});
+  session.start();
+  session.on_message(Welcome{
+      .extent_bytes_max = 1 << 20, .streams_max = 1, .credit_bytes = 1 << 20, .software = "r"});
+  session.on_message(OfferReply{.actions = {OfferAction::kSend}});
+  const vhdx::Geometry& geometry = example_disk(0).description.geometry;
+  session.on_plan(0, vhdx::BlockPlan(geometry).encoded());
+  session.on_message(DiskReady{.disk = 0});
+  session.on_message(StreamTokens{.grants = {{.stream = 0, .token = {}}}});
+  const std::uint64_t first = geometry.virtual_size_bytes;
+  session.on_copied(0, ledger_of(first));
+  session.on_message(DiskSealed{.disk = 0, .ledger = ledger_of(first).sum()});
+  ASSERT_TRUE(session.copying());
+  // All that was sent since the last sync, and no more: a small pass is not given a whole disk's.
+  std::uint32_t pass = 1;
+  for (const std::uint64_t sent : {first + 8 * kCellBytes, first + 9 * kCellBytes}) {
+    const std::uint64_t before = pass == 1 ? first : first + 8 * kCellBytes;
+    session.on_pass_copied(++pass, {{.ledger = {}, .entries = 0, .raw_bytes = sent}});
+    EXPECT_STREQ(session.awaited().what, "PassSynced");
+    EXPECT_EQ(session.awaited().work_bytes, sent - before);
+    session.on_message(PassSynced{.pass = pass});
+    EXPECT_STRNE(session.awaited().what, "PassSynced");
+  }
+  EXPECT_FALSE(session.over());
+}
+
 TEST(SenderSession, RefusesHeldRangesThatAreNone) {
   const std::uint64_t size = example_disk(0).description.geometry.virtual_size_bytes;
   const std::vector<std::vector<HeldRange>> bad = {
