@@ -150,11 +150,10 @@ void LiveMove::set_limit(std::uint64_t bytes_per_second) {
       [bytes_per_second](transfer::LiveSender& sender) { sender.set_limit(bytes_per_second); });
 }
 
-std::function<std::unique_ptr<transfer::CutoverTarget>()> arrivals(HostOwnership& host,
-                                                                   std::string folder,
-                                                                   ArrivalFunction on_over) {
-  return [&host, folder = std::move(folder), on_over = std::move(on_over)] {
-    return std::make_unique<TargetCutover>(host, folder, on_over);
+std::function<std::unique_ptr<transfer::CutoverTarget>(std::uint64_t)> arrivals(
+    HostOwnership& host, std::string folder, ArrivalHooks hooks) {
+  return [&host, folder = std::move(folder), hooks = std::move(hooks)](std::uint64_t number) {
+    return std::make_unique<TargetCutover>(host, folder, hooks, number);
   };
 }
 

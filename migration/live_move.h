@@ -78,9 +78,8 @@ class LiveMove {
 };
 
 /// For transfer::ReceiverOptions::cutover_target: disks that move while they are used arrive in
-/// `folder`, and `on_over` hears what became of each job. `host`: lives longer than the receiver.
-std::function<std::unique_ptr<transfer::CutoverTarget>()> arrivals(HostOwnership& host,
-                                                                   std::string folder,
-                                                                   ArrivalFunction on_over = {});
+/// `folder`, and `hooks` hear of each job. `host`: lives longer than the receiver.
+std::function<std::unique_ptr<transfer::CutoverTarget>(std::uint64_t)> arrivals(
+    HostOwnership& host, std::string folder, ArrivalHooks hooks = {});
 
 }  // namespace vhdxm::migration

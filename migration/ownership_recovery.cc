@@ -31,6 +31,11 @@ Result<void> remove_new_files(OwnershipFiles& folder, std::string_view ending) {
   return {};
 }
 
+bool has_busy_disk(const JobRecord& record, const OwnershipStore::BusyDisks& is_busy) {
+  return is_busy && std::any_of(record.disks.begin(), record.disks.end(),
+                                [&](const JobDisk& disk) { return is_busy(disk.place); });
+}
+
 // What the sidecars of a job say whose record is gone or cannot be read.
 JobRecord& record_of(const OwnershipRecord& sidecar, std::vector<JobRecord>& jobs) {
   auto job = std::find_if(jobs.begin(), jobs.end(),
@@ -97,7 +102,7 @@ Result<void> OwnershipStore::recover_job(const JobRecord& record, Recovered& rec
   return settle(record);
 }
 
-Result<void> OwnershipStore::recover_jobs(Recovered& recovered) {
+Result<void> OwnershipStore::recover_jobs(const BusyDisks& is_busy, Recovered& recovered) {
   VHDXM_TRY_VOID(remove_new_files(state_, kJobRecordEnding));
   // A record that is gone may be so only for now.
   VHDXM_TRY_VOID(state_.sync());
@@ -105,6 +110,7 @@ Result<void> OwnershipStore::recover_jobs(Recovered& recovered) {
   for (const JobId& id : ids) {
     const auto record = job(id);
     if (record.has_error() || !*record) continue;  // Its disks are in doubt: see their sidecars.
+    if (has_busy_disk(**record, is_busy)) continue;
     const auto done = recover_job(**record, recovered);
     if (done.has_error()) {
       for (const JobDisk& disk : (*record)->disks) {
@@ -166,7 +172,8 @@ Result<void> OwnershipStore::recover_records(Recovered& recovered) {
   return {};
 }
 
-Result<void> OwnershipStore::recover_sidecars(const std::string& path, Recovered& recovered) {
+Result<void> OwnershipStore::recover_sidecars(const std::string& path, const BusyDisks& is_busy,
+                                              Recovered& recovered) {
   VHDXM_TRY(OwnershipFiles* const folder, folders_.folder(path));
   VHDXM_TRY_VOID(remove_new_files(*folder, kOwnerEnding));
   VHDXM_TRY_VOID(folder->sync());
@@ -174,16 +181,17 @@ Result<void> OwnershipStore::recover_sidecars(const std::string& path, Recovered
   for (const std::string& name : names) {
     if (!name.ends_with(kOwnerEnding)) continue;
     const std::string disk = name.substr(0, name.size() - std::string_view(kOwnerEnding).size());
-    VHDXM_TRY_VOID(recover_sidecar({path, disk}, recovered));
+    const DiskPlace place{path, disk};
+    if (!is_busy || !is_busy(place)) VHDXM_TRY_VOID(recover_sidecar(place, recovered));
   }
   return {};
 }
 
-Result<OwnershipStore::Recovered> OwnershipStore::recover() {
+Result<OwnershipStore::Recovered> OwnershipStore::recover(const BusyDisks& is_busy) {
   Recovered recovered;
-  VHDXM_TRY_VOID(recover_jobs(recovered));
+  VHDXM_TRY_VOID(recover_jobs(is_busy, recovered));
   for (const std::string& path : folders_.paths()) {
-    VHDXM_TRY_VOID(recover_sidecars(path, recovered));
+    VHDXM_TRY_VOID(recover_sidecars(path, is_busy, recovered));
   }
   VHDXM_TRY_VOID(recover_records(recovered));
   return recovered;

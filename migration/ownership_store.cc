@@ -256,17 +256,25 @@ Result<void> OwnershipStore::withdraw(const JobRecord& record) {
 // A destination.
 
 // What an earlier job left may be adopted, unless that job may yet make an owner of this host.
-Result<void> OwnershipStore::check_left(const JobId& id) {
+Result<void> OwnershipStore::check_left(const JobId& id, const HostId& source,
+                                        const JobDisk& disk) {
   const auto left = job(id);
   const std::string name = record_name(id);
   if (left.has_error()) {
     return Error{.code = Errc::kInDoubt, .where = "the record of a job", .subject = name};
   }
   if (!*left || (*left)->state == JobState::kReceiving) return {};
+  // A source has a disk in one job at a time, and in this epoch only until it is released.
+  const bool void_by_now =
+      (*left)->state == JobState::kPrepared && (*left)->source == source &&
+      std::any_of((*left)->disks.begin(), (*left)->disks.end(), [&](const JobDisk& earlier) {
+        return earlier.terms.id == disk.terms.id && earlier.terms.epoch <= disk.terms.epoch;
+      });
+  if (void_by_now) return {};
   return Error{.code = Errc::kInHandover, .where = "a job has the disk already", .subject = name};
 }
 
-Result<void> OwnershipStore::check_taken(JobDisk& disk) {
+Result<void> OwnershipStore::check_taken(const HostId& source, JobDisk& disk) {
   const DiskPlace& place = disk.place;
   VHDXM_TRY(OwnershipFiles* const folder, folders_.folder(place.folder));
   disk.moves_back = false;
@@ -298,7 +306,7 @@ Result<void> OwnershipStore::check_taken(JobDisk& disk) {
     return error;
   }
   if (is_arriving(found.state)) {
-    VHDXM_TRY_VOID(check_left(found.job));
+    VHDXM_TRY_VOID(check_left(found.job, source, disk));
   }
   // Also where an earlier job that was to adopt the copy did not come so far.
   VHDXM_TRY(disk.moves_back, folder->exists(released_name(place)));
@@ -308,7 +316,13 @@ Result<void> OwnershipStore::check_taken(JobDisk& disk) {
 // The record of a job that is over forgets a disk that another job goes on with.
 Result<void> OwnershipStore::leave(const JobId& id, const JobDisk& disk) {
   VHDXM_TRY(auto left, job(id));
-  if (!left || left->state != JobState::kReceiving) return {};
+  if (!left || (left->state != JobState::kReceiving && left->state != JobState::kPrepared)) {
+    return {};
+  }
+  // All of it is void: see check_left().
+  left->state = JobState::kReceiving;
+  left->attempt = {};
+  for (JobDisk& one : left->disks) one.terms.ledger = {};
   std::erase_if(left->disks, [&](const JobDisk& d) { return d.place == disk.place; });
   return left->disks.empty() ? remove_record(id) : put(*left);
 }
@@ -316,7 +330,7 @@ Result<void> OwnershipStore::leave(const JobId& id, const JobDisk& disk) {
 Result<void> OwnershipStore::begin_target(JobRecord& record) {
   VHDXM_CHECK(record.state == JobState::kReceiving);
   std::vector<JobId> released;
-  for (JobDisk& disk : record.disks) VHDXM_TRY_VOID(check_taken(disk));
+  for (JobDisk& disk : record.disks) VHDXM_TRY_VOID(check_taken(record.source, disk));
   for (const JobDisk& disk : record.disks) {
     VHDXM_TRY(const auto before, sidecar(disk.place));
     if (!before || before->job == record.job) continue;

@@ -20,6 +20,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <string>
 #include <vector>
@@ -65,8 +66,10 @@ class OwnershipStore {
   /// Errors: Errc::kNotOwner, kInHandover, kInDoubt, kEpoch. Requires: kActive.
   Result<void> begin_source(const JobRecord& record);
   /// A job begins that may take these disks: no disk has their name here; what is here of the same
-  /// id was released in an older epoch, or left by a job that is over, and is adopted. Sets
-  /// moves_back where a released copy becomes the partial. Requires: kReceiving.
+  /// id was released in an older epoch, or left by a job that is over, and is adopted. What was
+  /// prepared for an earlier job of the same source and epoch is one: the source, which owns the
+  /// disk still, began another job because that one came to nothing. Sets moves_back where a
+  /// released copy becomes the partial. Requires: kReceiving.
   /// Errors: Errc::kNameTaken, kEpoch, kInHandover, kInDoubt, kNotOwner (this host owns the disk).
   Result<void> begin_target(JobRecord& record);
 
@@ -106,8 +109,10 @@ class OwnershipStore {
     /// Disks whose sidecar cannot be read, or whose job could not be put right: nobody writes.
     std::vector<Doubt> unreadable = {};
   };
+  /// Disks that a living process sees to: these, and their jobs, are left alone.
+  using BusyDisks = std::function<bool(const DiskPlace&)>;
   /// Puts everything right after a crash. Can be repeated; a crash in between does no harm.
-  Result<Recovered> recover();
+  Result<Recovered> recover(const BusyDisks& is_busy = {});
 
   /// For another host: what stands here. Makes it durable first.
   Result<Answer> answer(const Query& query);
@@ -129,14 +134,15 @@ class OwnershipStore {
                                   const std::string& to);
   Result<bool> is_of(const JobRecord& record, const JobDisk& disk);
   Result<void> check_owned(const JobDisk& disk);
-  Result<void> check_taken(JobDisk& disk);
-  Result<void> check_left(const JobId& id);
+  Result<void> check_taken(const HostId& source, JobDisk& disk);
+  Result<void> check_left(const JobId& id, const HostId& source, const JobDisk& disk);
   Result<void> leave(const JobId& id, const JobDisk& disk);
   Result<void> drop_if_stale(const JobId& id);
   Result<void> clean_disk(const JobRecord& record, const JobDisk& disk);
   Result<void> recover_job(const JobRecord& record, Recovered& recovered);
-  Result<void> recover_jobs(Recovered& recovered);
-  Result<void> recover_sidecars(const std::string& path, Recovered& recovered);
+  Result<void> recover_jobs(const BusyDisks& is_busy, Recovered& recovered);
+  Result<void> recover_sidecars(const std::string& path, const BusyDisks& is_busy,
+                                Recovered& recovered);
   Result<void> recover_sidecar(const DiskPlace& place, Recovered& recovered);
   Result<void> recover_records(Recovered& recovered);
 

@@ -19,9 +19,9 @@ using State = ServiceJob::State;
 
 constexpr std::uint64_t kJobFileVersion = 1;
 constexpr const char* kJobSuffix = ".json";
-constexpr State kAllStates[] = {State::kQueued,      State::kRunning, State::kPaused,
-                                State::kInterrupted, State::kDone,    State::kFailed,
-                                State::kCancelled};
+constexpr State kAllStates[] = {State::kQueued,      State::kRunning,  State::kPaused,
+                                State::kInterrupted, State::kBlocked,  State::kDone,
+                                State::kFailed,      State::kCancelled};
 
 Error bad_job(const std::string& file, const std::string& complaint) {
   return Error{.code = BaseErrc::kInvalidArgument,
@@ -41,6 +41,10 @@ void visit(Fields&& fields, Job& job) {
   fields.number("streams", job.streams, 4096, true);
   fields.number("limit", job.limit, ~std::uint64_t{0}, true);
   fields.flag("verify", job.verify, true);
+  // Records of earlier versions have none of these.
+  fields.flag("live", job.live, false);
+  fields.number("max_pause_ms", job.max_pause_ms, ServiceJob::kMaxPauseMsMax, false);
+  fields.text("cutover", job.cutover, false);
   fields.text("created", job.created, true);
   fields.text("started", job.started, true);
   fields.text("ended", job.ended, true);
@@ -68,7 +72,7 @@ struct JsonWriter {
 bool ServiceJob::asks_the_same(const ServiceJob& other) const {
   const auto wish = [](const ServiceJob& job) {
     return std::tie(job.disk, job.path, job.host, job.port, job.key_file, job.name_there, job.mode,
-                    job.streams, job.limit, job.verify);
+                    job.streams, job.limit, job.verify, job.max_pause_ms, job.cutover);
   };
   return wish(*this) == wish(other);
 }
@@ -83,6 +87,8 @@ const char* to_string(State state) {
       return "paused";
     case State::kInterrupted:
       return "interrupted";
+    case State::kBlocked:
+      return "blocked";
     case State::kDone:
       return "done";
     case State::kFailed:
@@ -137,6 +143,9 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   complaint = fields.finish();
   if (complaint.empty() && version != kJobFileVersion) complaint = "version: must be 1";
   if (complaint.empty() && !is_job_id(job.id)) complaint = "id: is none";
+  if (complaint.empty() && job.cutover != "auto" && job.cutover != "manual") {
+    complaint = "cutover: must be auto or manual";
+  }
   bool known = false;
   for (const State one : kAllStates) {
     if (state != to_string(one)) continue;

@@ -4,6 +4,8 @@
 //               |  ^
 //               v  |
 //            paused | interrupted      (resume; what has arrived is compared, not sent again)
+//
+//   running -> blocked -> done         (resolve; of a disk that moved while it was in use)
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -24,10 +26,13 @@ struct ServiceJob {
     kRunning,      ///< A process of its own works on it.
     kPaused,       ///< Somebody asked for that.
     kInterrupted,  ///< Its process ended without saying how.
+    kBlocked,  ///< The disk was released, and the destination has not confirmed that it owns it.
     kDone,
     kFailed,
     kCancelled,
   };
+
+  static constexpr std::uint64_t kMaxPauseMsMax = 60'000;
 
   std::string id;  ///< is_job_id().
   // What was asked for.
@@ -41,6 +46,12 @@ struct ServiceJob {
   std::uint64_t streams = 0;  ///< 0: the default.
   std::uint64_t limit = 0;    ///< Bytes a second on the wire; 0: none.
   bool verify = false;
+  /// The disk moves while it is in use, and its ownership with it. Set when the job begins, where
+  /// somebody uses the disk then; it stays so.
+  bool live = false;
+  // Of such a job only:
+  std::uint64_t max_pause_ms = 0;  ///< 0: the default.
+  std::string cutover = "auto";    ///< Or "manual": when somebody says so.
   // How it is.
   State state = State::kQueued;
   std::string created;  ///< RFC 3339; so are the others. Empty: not yet.

@@ -5,11 +5,13 @@
 #include "base/check.h"
 #include "migration/errc.h"
 #include "migration/handover_codec.h"
+#include "migration/handover_meeting.h"
 
 namespace vhdxm::migration {
 
-TargetCutover::TargetCutover(HostOwnership& host, std::string folder, ArrivalFunction on_over)
-    : host_(host), folder_(std::move(folder)), on_over_(std::move(on_over)) {}
+TargetCutover::TargetCutover(HostOwnership& host, std::string folder, ArrivalHooks hooks,
+                             std::uint64_t number)
+    : host_(host), folder_(std::move(folder)), hooks_(std::move(hooks)), number_(number) {}
 
 Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
                                                     const std::vector<transfer::OfferDisk>& disks,
@@ -30,6 +32,11 @@ Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
     record.disks.push_back(
         {.terms = {.id = theirs.disks[i].id, .epoch = theirs.disks[i].epoch, .ledger = {}},
          .place = {.folder = folder_, .name = disks[i].name}});
+  }
+  if (hooks_.on_offer) {
+    std::vector<DiskPlace> places;
+    for (const JobDisk& disk : record.disks) places.push_back(disk.place);
+    VHDXM_TRY_VOID(hooks_.on_offer(places));
   }
   {
     // Before it is the handover's: it learns here what moves back.
@@ -73,20 +80,48 @@ void TargetCutover::end() {
   if (!handover_) return;
   handover_->on_disconnected();
   (void)drain();
-  if (const auto record = std::exchange(to_settle_, std::nullopt)) {
+  // If any of this fails the next start does it: the record says all, and goes last.
+  const auto record = std::exchange(to_settle_, std::nullopt);
+  bool settled = false;
+  if (record) {
     const std::lock_guard lock(host_.mutex);
-    // If it fails the next start does it: the record says all.
-    if (host_.store.settle(*record).has_value() && record->state == JobState::kOwned) {
-      (void)host_.store.drop(*record).has_error();
-    }
+    settled = host_.store.settle(*record).has_value();
   }
-  if (!on_over_) return;
-  Arrival arrival{.job = handover_->record().job,
-                  .owns = handover_->owns(),
+  tell_over(handover_->record(), handover_->owner_sentence());
+  if (settled && record->state == JobState::kOwned) {
+    const std::lock_guard lock(host_.mutex);
+    (void)host_.store.drop(*record).has_error();
+  }
+}
+
+void TargetCutover::tell_over(const JobRecord& record, std::string owner_sentence) const {
+  if (!hooks_.on_over) return;
+  Arrival arrival{.number = number_,
+                  .job = record.job,
+                  .owns = record.state == JobState::kOwned,
                   .disks = {},
-                  .owner_sentence = handover_->owner_sentence()};
-  for (const JobDisk& disk : handover_->record().disks) arrival.disks.push_back(disk.place);
-  on_over_(arrival);
+                  .owner_sentence = std::move(owner_sentence)};
+  for (const JobDisk& disk : record.disks) arrival.disks.push_back(disk.place);
+  hooks_.on_over(arrival);
+}
+
+std::optional<Result<transfer::HandoverBody>> TargetCutover::meet(
+    const JobId& job_id, std::span<const std::byte> message) {
+  const auto decoded = decode_handover(message);
+  if (decoded.has_error() || job_of(*decoded) != job_id) return std::nullopt;
+  auto answer = answer_meeting(host_, *decoded, hooks_.on_take);
+  if (answer.has_error()) return Result<transfer::HandoverBody>(std::move(answer).error());
+  std::optional<JobRecord> record = answer->taken;
+  if (!record) {
+    const std::lock_guard lock(host_.mutex);
+    if (auto found = host_.store.job(job_id); found.has_value()) record = std::move(*found);
+  }
+  if (record) tell_over(*record, owner_sentence(*record));
+  if (answer->taken) {
+    const std::lock_guard lock(host_.mutex);
+    (void)host_.store.drop(*answer->taken).has_error();  // or the next start does it
+  }
+  return Result<transfer::HandoverBody>(encode(answer->message));
 }
 
 transfer::CutoverTarget::Step TargetCutover::drain() {

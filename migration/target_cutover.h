@@ -14,29 +14,44 @@ namespace vhdxm::migration {
 
 /// What became of a job that brought disks.
 struct Arrival {
+  std::uint64_t number = 0;  ///< Of the receiver: transfer::ReceiverEvent::job.
   JobId job{};
   bool owns = false;                  ///< This host owns the disks, and they have their names.
   std::vector<DiskPlace> disks = {};  ///< In the order of the job.
   std::string owner_sentence = {};    ///< Who owns them, as far as this side knows.
 };
-/// Called from a thread of the receiver when the job is over; may block for a while.
-using ArrivalFunction = std::function<void(const Arrival&)>;
+/// Called from threads of the receiver; may block for a while.
+struct ArrivalHooks {
+  /// Disks are to arrive at these places, and nothing was changed yet: whoever still has open what
+  /// was released from there must let go of it. An error refuses the job.
+  std::function<Result<void>(const std::vector<DiskPlace>&)> on_offer = {};
+  /// Disks are taken that arrived by an earlier connection: gives their files, which are partials
+  /// still, owner and mode. No connection brings them any more.
+  std::function<Result<void>(const std::vector<DiskPlace>&)> on_take = {};
+  /// The job is over, and what it left is durable. Where this host owns the disks, the job's record
+  /// says so until this has returned.
+  std::function<void(const Arrival&)> on_over = {};
+};
 
 /// Of one job. Thread safety: as transfer::CutoverTarget.
 class TargetCutover final : public transfer::CutoverTarget {
  public:
   /// Disks arrive in `folder`, as the receiver's options name it.
-  TargetCutover(HostOwnership& host, std::string folder, ArrivalFunction on_over = {});
+  TargetCutover(HostOwnership& host, std::string folder, ArrivalHooks hooks = {},
+                std::uint64_t number = 0);
 
   Result<transfer::HandoverBody> begin(const JobId& job_id,
                                        const std::vector<transfer::OfferDisk>& disks,
                                        std::span<const std::byte> introduction) override;
+  std::optional<Result<transfer::HandoverBody>> meet(const JobId& job_id,
+                                                     std::span<const std::byte> message) override;
   Step on_message(std::span<const std::byte> body,
                   const std::vector<transfer::PassLedger>& ledgers) override;
   Step on_closed() override;
   void end() override;
 
  private:
+  void tell_over(const JobRecord& record, std::string owner_sentence) const;
   Step drain();
   void act(HandoverTarget::Begin& action);
   void act(HandoverTarget::Send& action);
@@ -49,7 +64,8 @@ class TargetCutover final : public transfer::CutoverTarget {
 
   HostOwnership& host_;
   const std::string folder_;
-  const ArrivalFunction on_over_;
+  const ArrivalHooks hooks_;
+  const std::uint64_t number_;
   std::optional<HandoverTarget> handover_;
   std::vector<Hash128> ledgers_;
   std::optional<JobRecord> to_take_;    ///< Released to this host; the files are not closed yet.

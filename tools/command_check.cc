@@ -8,6 +8,7 @@
 #include <set>
 
 #include "base/posix_file.h"
+#include "migration/owner_check.h"
 #include "tools/command_list.h"
 #include "tools/disk_repair.h"
 #include "tools/json_output.h"
@@ -133,6 +134,7 @@ class CheckCommand final : public Command {
 
   /// Leaves why the file could not be mended, if it is so, in not_mended_.
   CommandResult repair(Console& console) {
+    VHDXM_COMMAND_TRY_VOID(migration::check_owner_record(disk_));
     auto disk = DiskRepair::open(disk_);
     if (disk.has_error()) return disk.error();
     if (discard_backup_ && disk->has_backup()) {

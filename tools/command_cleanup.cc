@@ -6,6 +6,7 @@
 
 #include "base/directory.h"
 #include "base/size_text.h"
+#include "migration/owner_check.h"
 #include "tools/command_list.h"
 #include "tools/control_client.h"
 #include "tools/http_message.h"
@@ -30,10 +31,14 @@ class CleanupCommand final : public Command {
             "one of them: NAME.vhdx.partial and its journal. Nothing else is touched, and no "
             "disk that is being received now. Without it such a disk waits for the same send to "
             "be run again, which resumes.\n"
-            "Without --into it is about the host service's jobs: it forgets one that is over.",
+            "Without --into it is about the host service: it forgets a job that is over, or "
+            "removes "
+            "what arrived of a disk that was in use at its source, by the disk's name.",
         .examples = {{"vhdx-migrate cleanup --into /var/lib/disks", "shows what is there"},
                      {"vhdx-migrate cleanup web01.vhdx --into /var/lib/disks",
                       "removes what came of that disk"},
+                     {"vhdx-migrate cleanup web01.vhdx",
+                      "the host service removes what came of a disk in use"},
                      {"vhdx-migrate cleanup web01-5f0c9a31",
                       "the host service forgets that job, which is over"}}};
   }
@@ -73,8 +78,11 @@ class CleanupCommand final : public Command {
   CommandResult forget_job(Console& console) const {
     const auto job = ControlClient(control_).ask("DELETE", "/v1/jobs/" + percent_encoded(which_));
     if (job.has_error()) return job.error();
+    const bool is_disk = job->contains("removed");
     if (console.json()) {
-      console.object("job_forgotten", *job);
+      console.object(is_disk ? "arrived_removed" : "job_forgotten", *job);
+    } else if (is_disk) {
+      console.print(fmt::format("removed what came of {}\n", printable(which_)));
     } else {
       console.print(fmt::format("job {} is forgotten\n", printable(which_)));
     }
@@ -82,6 +90,18 @@ class CleanupCommand final : public Command {
   }
 
   CommandResult remove(Console& console, const Directory& folder, const Partial& partial) const {
+    // This host may be about to own it: only the service knows.
+    const auto owner = migration::check_owner_record(folder.path_of(partial.name));
+    if (owner.has_error()) {
+      CommandFailure failure = failure_of(owner.error());
+      failure.message =
+          fmt::format("cleanup: {} moves with its ownership: {}", partial.name, failure.message);
+      failure.advice = fmt::format(
+          "Its next move goes on with it. `vhdx-migrate cleanup {}` without --into has the host "
+          "service remove it, if it is certain that the source owns the disk.",
+          shell_word(partial.name));
+      return failure;
+    }
     if (const auto removed = transfer::remove_partial(folder, partial); removed.has_error()) {
       CommandFailure failure = failure_of(removed.error());
       if (removed.error().code == transfer::Errc::kBusy) {

@@ -8,6 +8,7 @@
 #include <system_error>
 #include <utility>
 
+#include "migration/errc.h"
 #include "tools/printable_text.h"
 #include "vhdx/errc.h"
 
@@ -101,7 +102,28 @@ std::string advice_for_transfer(transfer::Errc errc) {
   }
 }
 
+std::string advice_for_ownership(migration::Errc errc) {
+  using enum migration::Errc;
+  switch (errc) {
+    case kNotOwner:
+      return "Use it at the host that owns it; `vhdx-migrate move` there brings it back.";
+    case kInDoubt:
+    case kUnconfirmed:
+      return "`vhdx-migrate resolve` asks the other host, and ends it.";
+    case kInHandover:
+      return "Wait for the job, or cancel it: `vhdx-migrate list` shows it.";
+    case kNameTaken:
+      return "Move the other disk away, or this one under another name.";
+    default:
+      return "";
+  }
+}
+
 std::string advice_for(const Error& error) {
+  static const auto& ownership_category = make_error_code(migration::Errc::kState).category();
+  if (error.code.category() == ownership_category) {
+    return advice_for_ownership(static_cast<migration::Errc>(error.code.value()));
+  }
   static const auto& transfer_category = make_error_code(transfer::Errc::kBusy).category();
   if (error.code.category() == transfer_category) {
     return advice_for_transfer(static_cast<transfer::Errc>(error.code.value()));

@@ -1,12 +1,16 @@
-// vhdx-migrate list, status, watch, pause, resume, cancel: the jobs of this host's service.
+// vhdx-migrate list, status, watch, set, pause, resume, cancel, cutover, resolve: the jobs of this
+// host's service.
 #include <fmt/format.h>
 
 #include <boost/json/array.hpp>
 
+#include "migration/service_job.h"
 #include "tools/command_list.h"
 #include "tools/control_client.h"
 #include "tools/http_message.h"
 #include "tools/job_follower.h"
+#include "tools/json_output.h"
+#include "tools/mover_client.h"
 #include "tools/printable_text.h"
 
 namespace vhdxm::tools {
@@ -119,7 +123,110 @@ class ActCommand final : public JobCommand {
   }
 };
 
+class SetCommand final : public JobCommand {
+ public:
+  SetCommand()
+      : JobCommand({.name = "set",
+                    .summary = "change a job of this host's service while it runs",
+                    .description = "For a job that is not over: at once if it runs, and for each "
+                                   "time that it is resumed.",
+                    .examples = {{"vhdx-migrate set web01-5f0c9a31 --limit 200M",
+                                  "so many bytes a second on the wire; 0 takes the limit away"},
+                                 {"vhdx-migrate set web01-5f0c9a31 --max-pause 50ms",
+                                  "of a disk that moves while it is in use"}}}) {}
+
+  void add_options(OptionSet& options) override {
+    JobCommand::add_options(options);
+    options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
+    options.time("--max-pause", max_pause_ms_, migration::ServiceJob::kMaxPauseMsMax,
+                 "how long writes may wait until the hand-over");
+  }
+
+  CommandResult run(CommandContext& context) override {
+    json::object wish;
+    if (limit_) wish["limit"] = *limit_;
+    if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
+    if (wish.empty()) {
+      return usage_failure("set: there is nothing to set", "Say --limit, --max-pause, or both.");
+    }
+    return show(context.console, client().ask("POST", target() + "/set", wish));
+  }
+
+ private:
+  std::optional<std::uint64_t> limit_;
+  std::optional<std::uint64_t> max_pause_ms_;
+};
+
+class ResolveCommand final : public Command {
+ public:
+  CommandText text() const override {
+    return {.name = "resolve",
+            .summary = "find out who owns a disk after a hand-over that was cut short",
+            .description =
+                "For a job that is blocked: the source released the disk, and has not heard that "
+                "the destination took it. Asks the destination's host, by the job's address and "
+                "key, and ends the job: afterwards one of the two hosts owns the disk, and the "
+                "sentence says which. Run it at the source.\n"
+                "If the other host is destroyed, --force-owner-here with --peer-destroyed makes "
+                "this host the owner, at the source or at the destination. If the other one is not "
+                "destroyed and ever serves the disk again, two copies go their own ways, and one "
+                "of them will be lost.",
+            .examples = {{"vhdx-migrate resolve web01-5f0c9a31", "the job, as `list` shows it"},
+                         {"vhdx-migrate resolve web01 --force-owner-here --peer-destroyed",
+                          "the disk, when the other host has burnt down"}}};
+  }
+
+  void add_options(OptionSet& options) override {
+    options.argument("WHAT", what_, "the job's ID, or the disk's name");
+    options.flag("--force-owner-here", force_, "make this host the owner, whatever was agreed");
+    options.flag("--peer-destroyed", destroyed_, "the other host will never serve the disk again");
+    add_control_option(options, control_);
+  }
+
+  CommandResult run(CommandContext& context) override {
+    if (force_ != destroyed_) {
+      return usage_failure("resolve: --force-owner-here goes with --peer-destroyed",
+                           "If the other host lives, ask it: leave both out.");
+    }
+    json::object wish;
+    wish["what"] = json_text(what_);
+    wish["force_owner_here"] = force_;
+    wish["peer_destroyed"] = destroyed_;
+    const auto answer = ControlClient(control_).ask("POST", "/v1/resolve", wish);
+    if (answer.has_error()) return answer.error();
+    if (context.console.json()) {
+      context.console.object("resolved", *answer);
+    } else {
+      context.console.print(printable(text_of(*answer, "ownership")) + "\n");
+    }
+    return ExitCode::kDone;
+  }
+
+ private:
+  std::string what_;
+  std::string control_ = kControlSocket;
+  bool force_ = false;
+  bool destroyed_ = false;
+};
+
 }  // namespace
+
+std::unique_ptr<Command> make_set_command() {
+  return std::make_unique<SetCommand>();
+}
+
+std::unique_ptr<Command> make_resolve_command() {
+  return std::make_unique<ResolveCommand>();
+}
+
+std::unique_ptr<Command> make_cutover_command() {
+  return std::make_unique<ActCommand>(
+      CommandText{.name = "cutover",
+                  .summary = "have a job hand its disk over as soon as it fits the pause",
+                  .description = "For a job of `move --cutover manual`, which goes on copying what "
+                                 "guests write until somebody says so.",
+                  .examples = {{"vhdx-migrate cutover web01-5f0c9a31", "then `watch` it"}}});
+}
 
 std::unique_ptr<Command> make_list_command() {
   return std::make_unique<ListCommand>();

@@ -17,6 +17,9 @@ std::vector<std::unique_ptr<Command>> all_commands() {
   commands.push_back(make_pause_command());
   commands.push_back(make_resume_command());
   commands.push_back(make_cancel_command());
+  commands.push_back(make_cutover_command());
+  commands.push_back(make_set_command());
+  commands.push_back(make_resolve_command());
   commands.push_back(make_info_command());
   commands.push_back(make_map_command());
   commands.push_back(make_check_command());

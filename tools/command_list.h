@@ -10,6 +10,9 @@ namespace vhdxm::tools {
 
 std::unique_ptr<Command> make_cleanup_command();
 std::unique_ptr<Command> make_cancel_command();
+std::unique_ptr<Command> make_cutover_command();
+std::unique_ptr<Command> make_resolve_command();
+std::unique_ptr<Command> make_set_command();
 std::unique_ptr<Command> make_list_command();
 std::unique_ptr<Command> make_move_command();
 std::unique_ptr<Command> make_pause_command();

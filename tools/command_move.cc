@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <optional>
 
+#include "migration/service_job.h"
 #include "tools/command_list.h"
 #include "tools/control_client.h"
 #include "tools/job_follower.h"
@@ -23,18 +24,24 @@ class MoveCommand final : public Command {
         .name = "move",
         .summary = "have the host service move a disk to another host",
         .description =
-            "Gives the host service (vhdx-migrated) a job: to move a disk that nobody uses "
-            "meanwhile to a host whose service takes it. The job is a process of its own: it goes "
-            "on when this command ends, by Ctrl-C too, and when the service ends. `status`, "
-            "`watch`, `pause`, `resume` and `cancel` are for it.\n"
-            "A registered disk is closed while it is read, and is exported again afterwards; a "
-            "client that is connected is a reason to refuse. The source is copied: it stays the "
-            "owner, and is not changed by a byte.\n"
+            "Gives the host service (vhdx-migrated) a job: to move a disk to a host whose service "
+            "takes it. The job goes on when this command ends, by Ctrl-C too, and when the service "
+            "ends. `status`, `watch`, `set`, `pause`, `resume` and `cancel` are for it.\n"
+            "A disk that nobody uses is copied: the source stays the owner, and is not changed by "
+            "a byte. A registered one is closed while it is read, and exported again "
+            "afterwards.\n"
+            "A registered disk that clients use, or for which --live, --max-pause or --cutover is "
+            "given, moves while it is in use, and its ownership with it: when what is left to send "
+            "fits the pause that is allowed, writes wait, both hosts write down that the other "
+            "one owns the disk, and from then on writes are refused here (EPERM; reads go on) and "
+            "the disk is exported there.\n"
             "The disk arrives in the folder that the other host's settings name.",
         .examples = {
             {"vhdx-migrate move web01 --to newhost", "a registered disk; shows how far it is"},
             {"vhdx-migrate move /srv/disks/db.vhdx --to newhost --limit 400M --detach",
              "a file; says the job's ID and ends"},
+            {"vhdx-migrate move web01 --to newhost --max-pause 20ms",
+             "while a guest uses it, which waits for 20 ms at most until the hand-over"},
             {"vhdx-migrate move web01 --to newhost --id web01-2026", "run twice, it is one job"}}};
   }
 
@@ -51,6 +58,11 @@ class MoveCommand final : public Command {
                    fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
     options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
     options.flag("--verify", verify_, "read both sides again before the disk gets its name");
+    options.flag("--live", live_, "ownership moves too, even if nobody uses the disk now");
+    options.time("--max-pause", max_pause_ms_, migration::ServiceJob::kMaxPauseMsMax,
+                 "how long writes may wait until the hand-over; 300ms unless told");
+    options.choice("--cutover", cutover_, {"auto", "manual"},
+                   "hand over as soon as it fits the pause, or when `cutover` says so");
     options.text("--id", "ID", id_, "the job's name: one that is there already is that job");
     options.flag("--detach", detach_, "do not wait for the end");
     add_control_option(options, control_);
@@ -99,6 +111,9 @@ class MoveCommand final : public Command {
     if (streams_) wish["streams"] = *streams_;
     if (limit_) wish["limit"] = *limit_;
     if (verify_) wish["verify"] = true;
+    if (live_) wish["live"] = true;
+    if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
+    if (!cutover_.empty()) wish["cutover"] = cutover_;
     if (!id_.empty()) wish["id"] = json_text(id_);
     return wish;
   }
@@ -114,6 +129,9 @@ class MoveCommand final : public Command {
   std::optional<std::uint64_t> limit_;
   bool verify_ = false;
   bool detach_ = false;
+  bool live_ = false;
+  std::optional<std::uint64_t> max_pause_ms_;
+  std::string cutover_;
 };
 
 }  // namespace

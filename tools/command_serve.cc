@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/size_text.h"
+#include "migration/owner_check.h"
 #include "tools/command_list.h"
 #include "tools/json_output.h"
 #include "tools/nbd_uri.h"
@@ -84,6 +85,7 @@ class ServeCommand final : public Command {
 
   /// Opens the disk as it will be served, and lets go of it. Its size, in bytes.
   Result<std::uint64_t> try_disk() const {
+    if (!read_only_) VHDXM_TRY_VOID(migration::check_owner_record(disk_));
     VHDXM_TRY(const auto disk,
               transfer::LiveDisk::open(disk_, std::make_shared<transfer::SharedGate>(),
                                        {.read_only = read_only_}));

@@ -135,7 +135,10 @@ json::object json_of(const DiskView& view) {
   }
   disk["socket"] = json_text(view.exported.socket);
   disk["uri"] = json_text(nbd_uri(view.exported.socket));
-  if (view.exported.state == ExportStatus::State::kExported) {
+  using enum ExportStatus::State;
+  const bool is_served = view.exported.state == kExported ||
+                         (view.exported.state == kReleased && view.exported.mover_pid != 0);
+  if (is_served) {
     disk["virtual_bytes"] = view.exported.virtual_bytes;
     disk["clients"] = view.exported.clients;
     disk["mover_pid"] = view.exported.mover_pid;

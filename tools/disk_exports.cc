@@ -11,6 +11,7 @@
 #include <thread>
 #include <utility>
 
+#include "migration/errc.h"
 #include "tools/command_failure.h"
 #include "tools/detached_process.h"
 #include "tools/mover_client.h"
@@ -56,6 +57,8 @@ const char* to_string(ExportStatus::State state) {
       return "exported";
     case ExportStatus::State::kFailed:
       return "failed";
+    case ExportStatus::State::kReleased:
+      return "released";
   }
   return "unknown";
 }
@@ -63,8 +66,11 @@ const char* to_string(ExportStatus::State state) {
 /// One disk, and the thread that sees to its mover.
 class DiskExports::Watch {
  public:
-  Watch(const std::string& run_folder, migration::RegisteredDisk disk, ServiceLog& log)
-      : places_(places_of(run_folder, disk.name)), disk_(std::move(disk)), log_(log) {
+  Watch(const Setting& setting, migration::RegisteredDisk disk, ServiceLog& log)
+      : setting_(setting),
+        places_(places_of(setting.run_folder, disk.name)),
+        disk_(std::move(disk)),
+        log_(log) {
     status_.socket = places_.clients;
     thread_ = std::thread([this] { run(); });
   }
@@ -89,8 +95,35 @@ class DiskExports::Watch {
     }
     if (now.state != ExportStatus::State::kExported) return now;
     const auto answer = ask_mover(places_.control, "status", {}, kAskPatience);
-    if (answer.has_value()) now.clients = number_of(*answer, "clients");
+    if (answer.has_error()) return now;
+    now.clients = number_of(*answer, "clients");
+    const auto* fenced = answer->if_contains("fenced");
+    if (fenced != nullptr && *fenced == boost::json::value(true)) {
+      now.state = ExportStatus::State::kReleased;
+      now.problem = "another host owns the disk now; clients that are connected may read";
+    }
     return now;
+  }
+
+  std::optional<std::string> move(const std::string& id) const {
+    auto client = MoverClient::connect(places_.control);
+    if (client.has_error()) return describe(client.error());
+    boost::json::object wish;
+    wish["id"] = id;
+    const auto answer = client->ask("move", wish, kAskPatience);
+    if (answer.has_error()) return describe(answer.error());
+    if (answer->contains("error")) return text_of(*answer, "message");
+    const auto deadline = Clock::now() + kStartPatience;
+    while (Clock::now() < deadline) {
+      const auto event =
+          client->next(std::chrono::duration_cast<milliseconds>(deadline - Clock::now()));
+      if (event.has_error()) return describe(event.error());
+      if (!event->has_value()) return "its mover ended";
+      if (text_of(**event, "event") != "move") continue;
+      if ((*event)->at("begun") == boost::json::value(true)) return std::nullopt;
+      return "its mover could not begin: what it said stands in the service's log";
+    }
+    return "its mover does not say that it has begun";
   }
 
   std::optional<Refusal> end(bool force) {
@@ -252,6 +285,28 @@ class DiskExports::Watch {
     return client;
   }
 
+  /// Of a disk that another host owns, nothing is exported; that is no failure.
+  bool may_write() {
+    if (disk_.read_only || !setting_.may_write) return true;
+    const auto may = setting_.may_write(disk_);
+    if (may.has_value()) return true;
+    const CommandFailure failure = failure_of(may.error());
+    if (may.error().code != migration::make_error_code(migration::Errc::kNotOwner)) {
+      fail(failure);
+      return false;
+    }
+    const std::lock_guard lock(mutex_);
+    if (status_.state != ExportStatus::State::kReleased) {
+      log_.notice(fmt::format("{}: not exported: {}", disk_.name, failure.message));
+    }
+    status_.state = ExportStatus::State::kReleased;
+    status_.mover_pid = 0;
+    status_.problem = failure.message;
+    status_.advice = failure.advice;
+    changed_.notify_all();
+    return false;
+  }
+
   /// Starts a mover that holds `lock`, and waits until it is ready.
   bool start(const ProcessLock& lock) {
     const std::string program = NbdkitProcess::find_program("nbdkit");
@@ -262,6 +317,7 @@ class DiskExports::Watch {
            "Install the package nbdkit, or VHDX Migrate again.");
       return false;
     }
+    if (!may_write()) return false;
     // Whatever is wrong with the disk is said here, in full.
     if (auto tried = try_disk(); tried.has_error()) {
       fail(failure_of(tried.error()));
@@ -279,6 +335,8 @@ class DiskExports::Watch {
         start_detached({program, "--foreground", "--unix", places_.clients, plugin,
                         fmt::format("disk={}", disk_.path), fmt::format("name={}", disk_.name),
                         fmt::format("control-socket={}", places_.control),
+                        fmt::format("state-folder={}", setting_.state_folder),
+                        fmt::format("run-folder={}", setting_.run_folder),
                         fmt::format("ready-fd={}", kReadyFdOfChild),
                         fmt::format("readonly={}", disk_.read_only ? "true" : "false")},
                        {lock.fd(), ready->child_fd()});
@@ -316,6 +374,7 @@ class DiskExports::Watch {
     watched_ = nullptr;
   }
 
+  const Setting setting_;
   const Places places_;
   const migration::RegisteredDisk disk_;
   ServiceLog& log_;
@@ -330,8 +389,8 @@ class DiskExports::Watch {
   std::thread thread_;
 };
 
-DiskExports::DiskExports(std::string run_folder, ServiceLog& log)
-    : run_folder_(std::move(run_folder)), log_(log) {}
+DiskExports::DiskExports(Setting setting, ServiceLog& log)
+    : setting_(std::move(setting)), log_(log) {}
 
 DiskExports::~DiskExports() {
   // All at once, then one by one.
@@ -356,7 +415,7 @@ std::shared_ptr<DiskExports::Watch> DiskExports::find(const std::string& name) {
 void DiskExports::begin(const migration::RegisteredDisk& disk) {
   const std::lock_guard lock(mutex_);
   if (watches_.contains(disk.name)) return;
-  watches_.emplace(disk.name, std::make_shared<Watch>(run_folder_, disk, log_));
+  watches_.emplace(disk.name, std::make_shared<Watch>(setting_, disk, log_));
 }
 
 std::optional<ExportStatus> DiskExports::settled(const std::string& name) {
@@ -378,6 +437,17 @@ std::optional<DiskExports::Refusal> DiskExports::end(const std::string& name, bo
   const std::lock_guard lock(mutex_);
   watches_.erase(name);
   return std::nullopt;
+}
+
+std::optional<std::string> DiskExports::move(const std::string& name, const std::string& id) {
+  const auto watch = find(name);
+  if (watch == nullptr) return "the disk is not exported";
+  return watch->move(id);
+}
+
+bool DiskExports::has_mover(const std::string& name) const {
+  const auto lock = ProcessLock::take(places_of(setting_.run_folder, name).lock);
+  return lock.has_value() && !lock->has_value();
 }
 
 }  // namespace vhdxm::tools

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <memory>
 #include <mutex>
@@ -24,6 +25,7 @@ struct ExportStatus {
     kStarting,  ///< Its mover is being started, or found.
     kExported,  ///< Clients can connect.
     kFailed,    ///< It could not be started, for `problem`; it is tried again from time to time.
+    kReleased,  ///< Another host owns the disk, or will: clients that are there may read.
   };
   State state = State::kStarting;
   std::string problem;
@@ -39,9 +41,15 @@ const char* to_string(ExportStatus::State state);
 /// Thread safety: all members may be called from any thread.
 class DiskExports {
  public:
-  /// The folders `disks` (NBD sockets) and `movers` in `run_folder` are there. Lifetime: `log`
-  /// outlives this.
-  DiskExports(std::string run_folder, ServiceLog& log);
+  struct Setting {
+    std::string run_folder;    ///< The folders `disks` (NBD sockets) and `movers` are there.
+    std::string state_folder;  ///< For movers that move their disk.
+    /// Whether this host may write to a disk that no mover has: asked before one is started. May
+    /// block. Errors: migration::Errc::kNotOwner if another host owns it.
+    std::function<Result<void>(const migration::RegisteredDisk&)> may_write;
+  };
+  /// Lifetime: `log` outlives this.
+  DiskExports(Setting setting, ServiceLog& log);
   /// Movers go on.
   ~DiskExports();
   DiskExports(const DiskExports&) = delete;
@@ -62,6 +70,11 @@ class DiskExports {
     std::string problem;  ///< Otherwise.
   };
   std::optional<Refusal> end(const std::string& name, bool force);
+  /// Has the mover of a disk in use move it, as the record of job `id` says. Returns when the job
+  /// has begun; why it has not, where its record does not say so.
+  std::optional<std::string> move(const std::string& name, const std::string& id);
+  /// Whether a mover of that disk lives, begun here or not.
+  bool has_mover(const std::string& name) const;
 
   /// The longest name that a disk can have below this run folder: a socket's name is short.
   static std::string socket_problem(const std::string& run_folder, const std::string& name);
@@ -70,7 +83,7 @@ class DiskExports {
   class Watch;
   std::shared_ptr<Watch> find(const std::string& name);
 
-  const std::string run_folder_;
+  const Setting setting_;
   ServiceLog& log_;
   std::mutex mutex_;
   std::map<std::string, std::shared_ptr<Watch>> watches_;  ///< Protected by mutex_.

@@ -1,5 +1,6 @@
 #include "tools/exit_codes.h"
 
+#include "migration/errc.h"
 #include "vhdx/errc.h"
 
 namespace vhdxm::tools {
@@ -53,6 +54,10 @@ ExitCode exit_code_of(transfer::FailureClass failure_class) {
 ExitCode exit_code_of(const Error& error) {
   static const auto& vhdx_category = make_error_code(vhdx::Errc::kNotVhdx).category();
   if (error.code == BaseErrc::kCancelled) return ExitCode::kInterrupted;
+  if (error.code == migration::make_error_code(migration::Errc::kInDoubt) ||
+      error.code == migration::make_error_code(migration::Errc::kUnconfirmed)) {
+    return ExitCode::kInDoubt;
+  }
   if (error.code == BaseErrc::kShortRead) return ExitCode::kData;
   if (error.code.category() == vhdx_category) {
     const auto errc = static_cast<vhdx::Errc>(error.code.value());

@@ -16,6 +16,7 @@ enum class ExitCode : int {
   kNetwork = 5,  ///< Or temporary: run it again.
   kData = 6,     ///< Data differs, or the image is corrupt.
   kCancelled = 7,
+  kInDoubt = 8,        ///< Released and not confirmed: `resolve` ends that.
   kInterrupted = 130,  ///< Ctrl-C, or SIGTERM.
 };
 

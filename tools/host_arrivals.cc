@@ -33,22 +33,30 @@ const char* to_string(ArrivalView::State state) {
 }
 
 boost::system::result<std::unique_ptr<HostArrivals>, CommandFailure> HostArrivals::start(
-    const migration::HostSettings& settings, ServiceLog& log) {
+    const migration::HostSettings& settings, migration::HostOwnership& ownership,
+    migration::ArrivalHooks hooks, ServiceLog& log) {
   auto key = transfer::PairingKey::read_or_create_file(settings.key_file);
   if (key.has_error()) return failure_of(key.error());
   std::unique_ptr<HostArrivals> arrivals(new HostArrivals(log));
   HostArrivals* const self = arrivals.get();
+  // The sentence first: the job is over for whoever watches it when the receiver says so.
+  hooks.on_over = [self, on_over = std::move(hooks.on_over)](const migration::Arrival& arrival) {
+    self->note_owner(arrival);
+    on_over(arrival);
+  };
   VHDXM_COMMAND_TRY(
       arrivals->receiver_,
-      transfer::Receiver::bind({.into = settings.folder,
-                                .listen_address = settings.listen_address,
-                                .port = settings.port,
-                                .key = *key,
-                                .jobs_max = settings.max_arrivals,
-                                .owner_uid = settings.owner_uid,
-                                .owner_gid = settings.owner_gid,
-                                .file_mode = settings.file_mode},
-                               [self](const ReceiverEvent& event) { self->note(event); }));
+      transfer::Receiver::bind(
+          {.into = settings.folder,
+           .listen_address = settings.listen_address,
+           .port = settings.port,
+           .key = *key,
+           .jobs_max = settings.max_arrivals,
+           .owner_uid = settings.owner_uid,
+           .owner_gid = settings.owner_gid,
+           .file_mode = settings.file_mode,
+           .cutover_target = migration::arrivals(ownership, settings.folder, std::move(hooks))},
+          [self](const ReceiverEvent& event) { self->note(event); }));
   arrivals->thread_ = std::thread([self] { (void)self->receiver_->run(); });
   log.info(
       fmt::format("listening on {}; disks arrive in {}", arrivals->address(), settings.folder));
@@ -105,10 +113,21 @@ void HostArrivals::note(const ReceiverEvent& event) {
   }
 }
 
+void HostArrivals::note_owner(const migration::Arrival& arrival) {
+  const std::lock_guard lock(mutex_);
+  owners_[arrival.number] = arrival.owner_sentence;
+  const auto found = arrivals_.find(arrival.number);
+  if (arrival.owns && found != arrivals_.end()) {
+    log_.notice(fmt::format("{}: {}", found->second.id, arrival.owner_sentence));
+  }
+}
+
 void HostArrivals::note_end(ArrivalView& arrival, const ReceiverEvent& event) {
   using enum ReceiverEvent::Type;
   arrival.ended = rfc3339(std::chrono::system_clock::now());
   paces_.erase(event.job);
+  std::string owner;
+  if (auto known = owners_.extract(event.job)) owner = std::move(known.mapped());
   if (event.type == kJobFailed) {
     ++counts_.failed;
     arrival.state = ArrivalView::State::kFailed;
@@ -118,14 +137,16 @@ void HostArrivals::note_end(ArrivalView& arrival, const ReceiverEvent& event) {
       arrival.message = failure.message;
       arrival.advice = failure.advice;
     }
-    arrival.ownership = event.kept
+    arrival.ownership = !owner.empty() ? owner
+                        : event.kept
                             ? "The source still owns the disk; what came of it is kept here."
                             : "The source still owns the disk; nothing unfinished is left here.";
     log_.warning(fmt::format("{}: failed: {}", arrival.id, arrival.message));
   } else {
     ++counts_.done;
     arrival.state = ArrivalView::State::kDone;
-    arrival.ownership = event.type == kMeasured
+    arrival.ownership = !owner.empty() ? owner
+                        : event.type == kMeasured
                             ? "Only measured: nothing was kept."
                             : "The source keeps its copy and owns it; the one here is complete.";
     log_.notice(fmt::format("{}: done", arrival.id));

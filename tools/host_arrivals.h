@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "migration/host_settings.h"
+#include "migration/live_move.h"
 #include "tools/command_failure.h"
 #include "tools/progress_sample.h"
 #include "tools/service_log.h"
@@ -42,8 +43,10 @@ const char* to_string(ArrivalView::State state);
 class HostArrivals {
  public:
   /// Listens. Failures: the key file's; the port's. Lifetime: `log` outlives this.
+  /// `ownership`, `hooks`: of disks that move while they are used; see migration/live_move.h.
   static boost::system::result<std::unique_ptr<HostArrivals>, CommandFailure> start(
-      const migration::HostSettings& settings, ServiceLog& log);
+      const migration::HostSettings& settings, migration::HostOwnership& ownership,
+      migration::ArrivalHooks hooks, ServiceLog& log);
   /// Ends what is arriving: its sender resumes it when this host listens again.
   ~HostArrivals();
 
@@ -64,6 +67,7 @@ class HostArrivals {
  private:
   explicit HostArrivals(ServiceLog& log) : log_(log) {}
   void note(const transfer::ReceiverEvent& event);
+  void note_owner(const migration::Arrival& arrival);
   void note_end(ArrivalView& arrival, const transfer::ReceiverEvent& event);
 
   ServiceLog& log_;
@@ -72,6 +76,7 @@ class HostArrivals {
   // Protected by mutex_:
   std::map<std::uint64_t, ArrivalView> arrivals_;  ///< By the receiver's number.
   std::map<std::uint64_t, Pace> paces_;
+  std::map<std::uint64_t, std::string> owners_;  ///< Of live jobs: a sentence, until they are over.
   Counts counts_;
 
   std::thread thread_;

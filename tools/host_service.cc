@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <filesystem>
+#include <set>
 #include <utility>
 
 #include "migration/state_folder.h"
@@ -17,6 +18,7 @@ namespace {
 using migration::DiskRegistry;
 using migration::HostSettings;
 using migration::RegisteredDisk;
+using migration::ServiceJob;
 
 /// Of the folders in the run folder. That of NBD sockets can be entered by the folder's group.
 constexpr mode_t kPrivateFolder = S_IRWXU;
@@ -60,36 +62,86 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
   }
   VHDXM_COMMAND_TRY_VOID(make_run_folders(settings.run_folder));
   VHDXM_COMMAND_TRY(auto registry, DiskRegistry::open(settings.state_folder + "/disks"));
+  if (settings.incoming) {
+    // One name for each disk, as registered ones have it.
+    std::error_code ec;
+    const auto real = std::filesystem::canonical(settings.folder, ec);
+    if (!ec) settings.folder = real;
+  }
   std::unique_ptr<HostService> service(
       new HostService(std::move(settings), std::move(*lock), std::move(registry), log));
   HostService* const self = service.get();
   // First what may fail: nothing is started then.
+  if (const auto failed = self->open_owner()) return *failed;
   if (self->settings_.incoming) {
-    auto arrivals = HostArrivals::start(self->settings_, log);
+    auto arrivals = HostArrivals::start(
+        self->settings_, self->owner_->ownership(),
+        {.on_offer = [self](const auto& places) { return self->expect_disks(places); },
+         .on_take = [self](const auto& places) { return self->own_files(places); },
+         .on_over =
+             [self](const migration::Arrival& arrival) {
+               if (!arrival.owns) return;
+               for (const auto& place : arrival.disks) self->take_over_disk(path_of(place));
+             }},
+        log);
     if (arrivals.has_error()) return arrivals.error();
     self->arrivals_ = std::move(*arrivals);
   }
+  if (const auto failed = self->open_jobs()) return *failed;
+  for (const std::string& path : self->arrived_) self->take_over_disk(path);
+  for (const RegisteredDisk& disk : self->registry_->list()) {
+    if (!self->jobs_->holds_disk(disk.name)) self->exports_.begin(disk);
+  }
+  self->jobs_->start();
+  return service;
+}
+
+std::optional<CommandFailure> HostService::open_owner() {
+  std::set<std::string> folders;
+  if (settings_.incoming) folders.insert(settings_.folder);
+  for (const RegisteredDisk& disk : registry_->list()) {
+    folders.insert(std::filesystem::path(disk.path).parent_path());
+  }
+  // One that is not mounted has nothing to be put right now; its disks are looked at when they
+  // are exported.
+  std::erase_if(folders, [](const std::string& folder) {
+    std::error_code ignored;
+    return !std::filesystem::is_directory(folder, ignored);
+  });
+  auto start = HostOwner::open(settings_.state_folder, {folders.begin(), folders.end()},
+                               [this](const std::string& path) {
+                                 const auto disk = registry_->find_path(path);
+                                 return disk && exports_.has_mover(disk->name);
+                               });
+  if (start.has_error()) return failure_of(start.error());
+  owner_ = std::move(start->owner);
+  arrived_ = std::move(start->arrived);
+  for (const auto& doubt : start->doubts) {
+    log_.error(fmt::format("{}: nobody may write to it: {}", path_of(doubt.place), doubt.why));
+  }
+  return std::nullopt;
+}
+
+std::optional<CommandFailure> HostService::open_jobs() {
   std::error_code ec;
   const auto program = std::filesystem::read_symlink("/proc/self/exe", ec);
   if (ec) {
     errno = ec.value();
     return failure_of(errno_error("find this program"));
   }
-  auto jobs =
-      JobDesk::open({.program = program,
-                     .state_folder = self->settings_.state_folder,
-                     .run_folder = self->settings_.run_folder,
-                     .jobs_max = self->settings_.max_migrations},
-                    {.take = [self](const std::string& name) { return self->take_disk(name); },
-                     .give_back = [self](const std::string& name) { self->give_back_disk(name); }},
-                    log);
+  auto jobs = JobDesk::open(
+      {.program = program,
+       .state_folder = settings_.state_folder,
+       .run_folder = settings_.run_folder,
+       .jobs_max = settings_.max_migrations},
+      {.take = [this](const ServiceJob& job) { return take_disk(job); },
+       .give_back = [this](const std::string& name) { give_back_disk(name); },
+       .move_live = [this](const ServiceJob& job) { return exports_.move(job.disk, job.id); },
+       .judge = [this](ServiceJob& job) { owner_->judge(job); }},
+      log_);
   if (jobs.has_error()) return jobs.error();
-  self->jobs_ = std::move(*jobs);
-  for (const RegisteredDisk& disk : self->registry_->list()) {
-    if (!self->jobs_->holds_disk(disk.name)) self->exports_.begin(disk);
-  }
-  self->jobs_->start();
-  return service;
+  jobs_ = std::move(*jobs);
+  return std::nullopt;
 }
 
 HostService::HostService(HostSettings settings, ProcessLock lock,
@@ -98,7 +150,11 @@ HostService::HostService(HostSettings settings, ProcessLock lock,
       lock_(std::move(lock)),
       log_(log),
       registry_(std::move(registry)),
-      exports_(settings_.run_folder, log) {}
+      exports_({.run_folder = settings_.run_folder,
+                .state_folder = settings_.state_folder,
+                .may_write =
+                    [this](const RegisteredDisk& disk) { return owner_->may_write(disk.path); }},
+               log) {}
 
 HostService::~HostService() {
   // First what uses the others from threads of its own.
@@ -149,7 +205,7 @@ HostService::Outcome<DiskView> HostService::remove_disk(const std::string& name,
   const std::lock_guard lock(disks_mutex_);
   auto view = disk(name);
   if (!view) return no_such_disk(name);
-  if (view->moving) {
+  if (view->moving || jobs_->moves_live(name)) {
     return CommandFailure{.message = fmt::format("{} is being moved", name),
                           .advice = "Cancel that job first: `vhdx-migrate list` shows it.",
                           .exit = ExitCode::kNetwork,
@@ -191,21 +247,106 @@ std::optional<DiskView> HostService::disk(const std::string& name) {
       .disk = std::move(*found), .exported = std::move(status), .moving = jobs_->holds_disk(name)};
 }
 
-std::optional<CommandFailure> HostService::take_disk(const std::string& name) {
-  exports_.settled(name);  // one that is being started cannot be ended
-  const auto refusal = exports_.end(name, /*force=*/false);
-  if (!refusal) return std::nullopt;
-  return CommandFailure{
-      .message = refusal->in_use ? fmt::format("{} is in use by {} client{}", name,
-                                               refusal->clients, refusal->clients == 1 ? "" : "s")
-                                 : fmt::format("{}: {}", name, refusal->problem),
-      .advice = "Disconnect them (stop the guest), and resume the job.",
-      .exit = ExitCode::kNetwork,
-      .ownership = {}};
+HostService::Outcome<JobDesk::Hold> HostService::take_disk(const ServiceJob& job) {
+  const std::string& name = job.disk;
+  const auto refused = [&name](const std::string& why, const std::string& advice) {
+    return CommandFailure{.message = fmt::format("{} {}", name, why),
+                          .advice = advice,
+                          .exit = ExitCode::kNetwork,
+                          .ownership = {}};
+  };
+  // One that is being started cannot be ended.
+  const auto status = exports_.settled(name);
+  if (status && status->state == ExportStatus::State::kReleased) {
+    CommandFailure gone = refused("is another host's: " + status->problem, status->advice);
+    gone.exit = ExitCode::kFailed;
+    return gone;
+  }
+  if (!job.live) {
+    const auto refusal = exports_.end(name, /*force=*/false);
+    if (!refusal) return JobDesk::Hold::kClosed;
+    if (!refusal->in_use) {
+      return refused(": " + refusal->problem, "Look into the service's log, and resume the job.");
+    }
+    const auto disk = registry_->find(name);
+    if (!disk || disk->read_only) {
+      return refused(fmt::format("is in use by {} client{}", refusal->clients,
+                                 refusal->clients == 1 ? "" : "s"),
+                     "Disconnect them (stop the guest), and resume the job.");
+    }
+  }
+  if (job.verify) {
+    CommandFailure cannot = refused("is in use: what a guest changes cannot be read again",
+                                    "Move it without --verify, or stop the guest.");
+    cannot.exit = ExitCode::kUsage;
+    return cannot;
+  }
+  return JobDesk::Hold::kLive;
 }
 
 void HostService::give_back_disk(const std::string& name) {
   if (const auto disk = registry_->find(name)) exports_.begin(*disk);
+}
+
+/// Disks are to arrive in place of copies that were released from here: whoever still reads one of
+/// those is in the way.
+Result<void> HostService::expect_disks(const std::vector<migration::DiskPlace>& places) {
+  for (const migration::DiskPlace& place : places) {
+    const auto disk = registry_->find_path(path_of(place));
+    if (!disk) continue;
+    const auto status = exports_.status(disk->name);
+    if (!status || status->state != ExportStatus::State::kReleased) continue;
+    if (const auto refusal = exports_.end(disk->name, /*force=*/false)) {
+      return Error{.code = transfer::Errc::kBusy,
+                   .where = "clients still read the copy that was released from here",
+                   .subject = disk->path};
+    }
+    exports_.begin(*disk);  // which says whose it is
+  }
+  return {};
+}
+
+/// This host owns the disk at `path`, which has arrived: exports it.
+void HostService::take_over_disk(const std::string& path) {
+  const std::lock_guard lock(disks_mutex_);
+  auto disk = registry_->find_path(path);
+  if (disk) {
+    if (exports_.end(disk->name, /*force=*/true)) {
+      log_.error(fmt::format("{}: the export of its old copy does not end", disk->name));
+      return;
+    }
+  } else {
+    const auto name = name_for(path);
+    if (!name) {
+      log_.warning(
+          fmt::format("{} has arrived, and is not exported: register it under a name, "
+                      "`vhdx-migrate disk add NAME {}`",
+                      path, path));
+      return;
+    }
+    disk = RegisteredDisk{.name = *name, .path = path};
+    if (const auto added = registry_->add(*disk); added.has_error()) {
+      log_.error(fmt::format("{}: {}", path, describe(added.error())));
+      return;
+    }
+  }
+  log_.notice(fmt::format("{}: this host owns it now, {}", disk->name, disk->path));
+  exports_.begin(*disk);
+}
+
+/// Of a disk that has arrived: its file's, or that and a number.
+std::optional<std::string> HostService::name_for(const std::string& path) const {
+  const std::string stem = std::filesystem::path(path).stem();
+  constexpr unsigned kTries = 100;
+  for (unsigned i = 1; i <= kTries; ++i) {
+    const std::string name = i == 1 ? stem : fmt::format("{}-{}", stem, i);
+    if (!migration::is_disk_name(name) ||
+        !DiskExports::socket_problem(settings_.run_folder, name).empty()) {
+      return std::nullopt;
+    }
+    if (!registry_->find(name)) return name;
+  }
+  return std::nullopt;
 }
 
 HostService::Outcome<migration::ServiceJob> HostService::resolved(
@@ -263,6 +404,10 @@ HostService::Outcome<JobView> HostService::move(migration::ServiceJob wish) {
                          "Name one in the settings: key_file, or [peers.NAME] with a key_file.");
   }
   VHDXM_COMMAND_TRY_VOID(transfer::PairingKey::read_file(job->key_file));
+  if (job->live && job->disk.empty()) {
+    return usage_failure(fmt::format("{} is no registered disk: it can only be copied", job->path),
+                         "Register it first: vhdx-migrate disk add NAME PATH.");
+  }
   return jobs_->submit(std::move(*job));
 }
 

@@ -14,6 +14,7 @@
 #include "tools/detached_process.h"
 #include "tools/disk_exports.h"
 #include "tools/host_arrivals.h"
+#include "tools/host_owner.h"
 #include "tools/job_desk.h"
 #include "tools/service_log.h"
 
@@ -24,6 +25,11 @@ struct DiskView {
   migration::RegisteredDisk disk;
   ExportStatus exported;
   bool moving = false;  ///< A job reads it: nobody can connect meanwhile.
+};
+
+/// Who owns a disk now.
+struct OwnerSentence {
+  std::string text;
 };
 
 /// Thread safety: all members may be called from any thread.
@@ -57,14 +63,34 @@ class HostService {
   /// of the settings' peers, or HOST[:PORT]; what else is to be otherwise than the settings say.
   /// Failures: `outgoing` is off; there is no such disk, or no key; those of JobDesk::submit().
   Outcome<JobView> move(migration::ServiceJob wish);
+  /// Ends a hand-over that was cut short. `what`: a job that is blocked, or a disk. `force`: this
+  /// host is made the owner, because the other one is destroyed. Returns who owns the disk now, in
+  /// one sentence. Failures: of usage if there is nothing to resolve; kInDoubt if it stays unclear.
+  Outcome<OwnerSentence> resolve(const std::string& what, bool force);
+  /// Removes what arrived of a disk that was in use at its source, where it is certain that the
+  /// source owns it. `name`: the disk's file. Failures: of usage if there is nothing; kInDoubt.
+  std::optional<CommandFailure> remove_arrived(const std::string& name);
   JobDesk& jobs() { return *jobs_; }
   /// Null where nothing may arrive.
   const HostArrivals* arrivals() const { return arrivals_.get(); }
 
  private:
-  std::optional<CommandFailure> take_disk(const std::string& name);
+  Outcome<JobDesk::Hold> take_disk(const migration::ServiceJob& job);
   void give_back_disk(const std::string& name);
   Outcome<migration::ServiceJob> resolved(migration::ServiceJob wish) const;
+  std::optional<CommandFailure> open_owner();
+  std::optional<CommandFailure> open_jobs();
+  Result<void> expect_disks(const std::vector<migration::DiskPlace>& places);
+  void take_over_disk(const std::string& path);
+  Result<void> own_files(const std::vector<migration::DiskPlace>& places) const;
+  std::string path_meant(const std::string& what, const std::optional<JobView>& job) const;
+  Outcome<OwnerSentence> resolve_here(const std::string& path, const migration::JobRecord& record,
+                                      bool force);
+  Outcome<OwnerSentence> take_back(const std::string& path, const HostOwner::Unclear& unclear,
+                                   const std::optional<JobView>& job);
+  Outcome<OwnerSentence> ask_destination(const HostOwner::Unclear& unclear, const JobView& job);
+  void export_again(const std::string& path);
+  std::optional<std::string> name_for(const std::string& path) const;
 
   HostService(migration::HostSettings settings, ProcessLock lock,
               std::unique_ptr<migration::DiskRegistry> registry, ServiceLog& log);
@@ -73,7 +99,10 @@ class HostService {
   const ProcessLock lock_;  ///< One service at a time has the state folder.
   ServiceLog& log_;
   const std::unique_ptr<migration::DiskRegistry> registry_;
-  std::mutex disks_mutex_;  ///< Held while a disk is added or removed: one at a time.
+  std::mutex resolve_mutex_;          ///< One at a time is resolved. Taken before disks_mutex_.
+  std::mutex disks_mutex_;            ///< Held while a disk is added or removed: one at a time.
+  std::unique_ptr<HostOwner> owner_;  ///< Used by exports_.
+  std::vector<std::string> arrived_;  ///< Before this service was started: to be registered.
   DiskExports exports_;
   std::unique_ptr<JobDesk> jobs_;  ///< Its threads use exports_.
   std::unique_ptr<HostArrivals> arrivals_;

@@ -81,6 +81,11 @@ HttpReply get_job(HostService& service, const HttpRequest& request, const std::s
   return reply;
 }
 
+std::string limit_problem(std::uint64_t limit) {
+  constexpr std::uint64_t kLimitMin = 64 * 1024;
+  return limit != 0 && limit < kLimitMin ? "limit: is less than 65536 bytes a second" : "";
+}
+
 /// What is wrong with it; empty if nothing is.
 std::string read_wish(const json::object& body, ServiceJob& wish) {
   migration::JsonFields fields(body);
@@ -95,6 +100,10 @@ std::string read_wish(const json::object& body, ServiceJob& wish) {
   fields.number("streams", wish.streams, transfer::kStreamsMax);
   fields.number("limit", wish.limit, ~std::uint64_t{0});
   fields.flag("verify", wish.verify);
+  fields.flag("live", wish.live);
+  fields.number("max_pause_ms", wish.max_pause_ms, ServiceJob::kMaxPauseMsMax);
+  fields.choice("cutover", wish.cutover, {"auto", "manual"});
+  if (fields.has("max_pause_ms") || fields.has("cutover")) wish.live = true;
   if (const std::string complaint = fields.finish(); !complaint.empty()) return complaint;
   if (wish.disk.empty() == wish.path.empty()) return "one of disk and path must be there";
   if (!wish.path.empty() && !wish.path.starts_with('/')) return "path: must be absolute";
@@ -106,9 +115,11 @@ std::string read_wish(const json::object& body, ServiceJob& wish) {
   if (!wish.name_there.empty() && !Directory::is_plain_name(wish.name_there)) {
     return "as: must be a plain file name";
   }
-  constexpr std::uint64_t kLimitMin = 64 * 1024;
-  if (wish.limit != 0 && wish.limit < kLimitMin) return "limit: is less than 65536 bytes a second";
-  return "";
+  if (wish.live && wish.verify) {
+    return "verify: what a guest changes cannot be read again, so not with live, max_pause_ms and "
+           "cutover";
+  }
+  return limit_problem(wish.limit);
 }
 
 HttpReply start_job(HostService& service, const HttpRequest& request) {
@@ -123,6 +134,54 @@ HttpReply start_job(HostService& service, const HttpRequest& request) {
   return json_reply(201, json_of(*view));
 }
 
+HttpReply set_job(HostService& service, const HttpRequest& request, const std::string& id) {
+  if (!service.jobs().find(id)) return no_such_job(id);
+  std::string complaint;
+  const auto body = migration::parse_json_object(request.body, complaint);
+  if (!body) return bad_body(complaint);
+  std::uint64_t limit = 0;
+  std::uint64_t max_pause_ms = 0;
+  migration::JsonFields fields(*body);
+  fields.number("limit", limit, ~std::uint64_t{0});
+  fields.number("max_pause_ms", max_pause_ms, ServiceJob::kMaxPauseMsMax);
+  complaint = fields.finish();
+  if (complaint.empty()) complaint = limit_problem(limit);
+  if (complaint.empty() && fields.has("max_pause_ms") && max_pause_ms == 0) {
+    complaint = "max_pause_ms: must be 1 at least";
+  }
+  if (complaint.empty() && body->empty()) complaint = "there is nothing to set";
+  if (!complaint.empty()) return bad_body("has a fault: " + complaint);
+  JobDesk::Wishes wishes;
+  if (fields.has("limit")) wishes.limit = limit;
+  if (fields.has("max_pause_ms")) wishes.max_pause_ms = max_pause_ms;
+  const auto view = service.jobs().set(id, wishes);
+  if (view.has_error()) return reply_of(view.error());
+  return json_reply(200, json_of(*view));
+}
+
+HttpReply resolve(HostService& service, const HttpRequest& request) {
+  std::string complaint;
+  const auto body = migration::parse_json_object(request.body, complaint);
+  if (!body) return bad_body(complaint);
+  std::string what;
+  bool force = false;
+  bool destroyed = false;
+  migration::JsonFields fields(*body);
+  fields.text("what", what, true);
+  fields.flag("force_owner_here", force);
+  fields.flag("peer_destroyed", destroyed);
+  complaint = fields.finish();
+  if (complaint.empty() && force != destroyed) {
+    complaint = "force_owner_here goes with peer_destroyed: if the other host lives, ask it";
+  }
+  if (!complaint.empty()) return bad_body("has a fault: " + complaint);
+  const auto resolved = service.resolve(what, force);
+  if (resolved.has_error()) return reply_of(resolved.error());
+  json::object answer;
+  answer["ownership"] = json_text(resolved->text);
+  return json_reply(200, answer);
+}
+
 using JobAct = JobDesk::Outcome<JobView> (JobDesk::*)(const std::string&);
 
 HttpReply act_on(HostService& service, const std::string& id, JobAct act) {
@@ -135,6 +194,20 @@ HttpReply act_on(HostService& service, const std::string& id, JobAct act) {
   const auto view = (service.jobs().*act)(id);
   if (view.has_error()) return reply_of(view.error());
   return json_reply(200, json_of(*view));
+}
+
+/// A job that is over, or what came of a disk by one.
+HttpReply forget(HostService& service, const std::string& id) {
+  const HostArrivals* const arrivals = service.arrivals();
+  const bool is_job = service.jobs().find(id) || arrivals == nullptr || arrivals->find(id) ||
+                      !Directory::is_plain_name(id);
+  if (is_job) return act_on(service, id, &JobDesk::forget);
+  if (const auto failure = service.remove_arrived(id)) {
+    return failure->exit == ExitCode::kUsage ? no_such_job(id) : reply_of(*failure);
+  }
+  json::object removed;
+  removed["removed"] = json_text(id);
+  return json_reply(200, removed);
 }
 
 }  // namespace
@@ -183,15 +256,24 @@ void add_job_routes(Router& router, HostService& service) {
              });
   for (const auto& [name, act] :
        {std::pair("pause", JobAct(&JobDesk::pause)), std::pair("resume", JobAct(&JobDesk::resume)),
-        std::pair("cancel", JobAct(&JobDesk::cancel))}) {
+        std::pair("cancel", JobAct(&JobDesk::cancel)),
+        std::pair("cutover", JobAct(&JobDesk::cut_over))}) {
     router.add("POST", fmt::format("/v1/jobs/{{}}/{}", name), {},
                [&service, act = act](const HttpRequest&, const Router::Parts& parts) {
                  return act_on(service, parts[0], act);
                });
   }
+  router.add("POST", "/v1/jobs/{}/set", {},
+             [&service](const HttpRequest& request, const Router::Parts& parts) {
+               return set_job(service, request, parts[0]);
+             });
+  router.add("POST", "/v1/resolve", {},
+             [&service](const HttpRequest& request, const Router::Parts&) {
+               return resolve(service, request);
+             });
   router.add("DELETE", "/v1/jobs/{}", {},
              [&service](const HttpRequest&, const Router::Parts& parts) {
-               return act_on(service, parts[0], &JobDesk::forget);
+               return forget(service, parts[0]);
              });
 }
 

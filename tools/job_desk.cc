@@ -11,7 +11,7 @@
 #include <utility>
 
 #include "migration/disk_registry.h"
-#include "tools/detached_process.h"
+#include "tools/job_files.h"
 #include "tools/job_runner.h"
 #include "tools/json_output.h"
 #include "tools/mover_client.h"
@@ -151,13 +151,10 @@ JobDesk::Outcome<std::unique_ptr<JobDesk>> JobDesk::open(Places places, DiskHook
     const bool lives = lock.has_value() && !lock->has_value();
     // One that was killed with its service has said nothing.
     if (entry->job.state == State::kRunning && !lives) {
-      entry->job.state = State::kInterrupted;
-      entry->job.message = "its process ended without saying how";
-      entry->job.advice = "`vhdx-migrate resume` goes on with it.";
-      entry->job.ownership = who_owns(entry->job);
+      desk->interrupt(entry->job);
       VHDXM_COMMAND_TRY_VOID(desk->store_->write(entry->job));
     }
-    entry->has_disk = lives && !entry->job.disk.empty();
+    entry->has_disk = lives && !entry->job.disk.empty() && !entry->job.live;
     desk->entries_.emplace(entry->job.id, std::move(entry));
   }
   return desk;
@@ -203,6 +200,14 @@ bool JobDesk::holds_disk(const std::string& name) const {
   });
 }
 
+bool JobDesk::moves_live(const std::string& name) const {
+  const std::lock_guard lock(mutex_);
+  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
+    const ServiceJob& job = one.second->job;
+    return job.live && job.disk == name && job.state == State::kRunning;
+  });
+}
+
 JobView JobDesk::view_of(const Entry& entry) const {
   return {.job = entry.job, .progress = entry.progress, .revision = entry.revision};
 }
@@ -233,7 +238,9 @@ JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
       return CommandFailure{
           .message = fmt::format("job {} has {} in hand and is {}", id, job.path,
                                  to_string(entry->job.state)),
-          .advice = fmt::format("Resume or cancel that one: vhdx-migrate resume {}", id),
+          .advice = entry->job.state == State::kBlocked
+                        ? fmt::format("Resolve that one: vhdx-migrate resolve {}", id)
+                        : fmt::format("Resume or cancel that one: vhdx-migrate resume {}", id),
           .exit = ExitCode::kFailed,
           .ownership = {}};
     }
@@ -272,6 +279,7 @@ void JobDesk::pump() {
   for (;;) {
     std::string id;
     std::string disk;
+    ServiceJob job;
     {
       const std::lock_guard lock(mutex_);
       Entry* next = nullptr;
@@ -285,18 +293,28 @@ void JobDesk::pump() {
       id = next->job.id;
       disk = next->job.disk;
       next->has_disk = !disk.empty();
+      job = next->job;
     }
     std::optional<CommandFailure> refused;
-    if (!disk.empty()) refused = hooks_.take(disk);
+    Hold hold = Hold::kClosed;
+    if (!disk.empty()) {
+      auto taken = hooks_.take(job);
+      if (taken.has_error()) {
+        refused = std::move(taken).error();
+      } else {
+        hold = *taken;
+      }
+    }
     bool gives_back = false;
     {
       const std::lock_guard lock(mutex_);
       // It may have been cancelled meanwhile; an entry that has a disk is not forgotten.
       Entry& next = *entries_.at(id);
       if (next.job.state == State::kQueued && refused) fail(next, *refused);
-      if (next.job.state == State::kQueued) begin(next);
-      gives_back = next.has_disk && !refused && next.job.state != State::kRunning;
-      if (gives_back || refused) next.has_disk = false;
+      if (refused || hold == Hold::kLive) next.has_disk = false;
+      if (next.job.state == State::kQueued) begin(next, hold);
+      gives_back = next.has_disk && next.job.state != State::kRunning;
+      if (gives_back) next.has_disk = false;
     }
     if (gives_back) hooks_.give_back(disk);
   }
@@ -318,15 +336,13 @@ void JobDesk::fail(Entry& entry, const CommandFailure& failure) {
 }
 
 /// Starts the process of a job, or listens to the one that lives.
-void JobDesk::begin(Entry& entry) {
+void JobDesk::begin(Entry& entry, Hold hold) {
   const std::string id = entry.job.id;
-  const std::string lock_path = job_lock_path(places_.run_folder, id);
-  auto lock = ProcessLock::take(lock_path);
+  auto lock = ProcessLock::take(job_lock_path(places_.run_folder, id));
   if (lock.has_error()) return fail(entry, failure_of(lock.error()));
   if (lock->has_value()) {
-    auto ready = ReadyPipe::make();
-    if (ready.has_error()) return fail(entry, failure_of(ready.error()));
     ServiceJob job = entry.job;
+    job.live = hold == Hold::kLive;
     job.started = time_now();
     job.ended.clear();
     job.message.clear();
@@ -335,27 +351,71 @@ void JobDesk::begin(Entry& entry) {
     if (const auto changed = change(entry, job); changed.has_error()) {
       return fail(entry, changed.error());
     }
-    const auto pid =
-        start_detached({places_.program, kRunJobWord, places_.state_folder, places_.run_folder, id},
-                       {(*lock)->fd(), ready->child_fd()});
-    if (pid.has_error()) return fail(entry, failure_of(pid.error()));
-    lock->reset();
-    const bool is_ready = ready->wait(kJobStartPatienceMs);
+    std::optional<std::string> problem;
+    if (hold == Hold::kLive) {
+      lock->reset();  // the mover takes it
+      problem = hooks_.move_live(entry.job);
+    } else if (!start_process(entry, **lock)) {
+      return;
+    } else {
+      lock->reset();
+    }
     auto record = store_->read(id);
     if (record.has_value()) entry.job = std::move(*record);
     ++entry.revision;
-    if (!is_ready) {
+    if (problem) {
       if (entry.job.state == State::kFailed) {
         log_.error(fmt::format("job {}: {}", id, entry.job.message));
         return;
       }
-      return fail(entry, {.message = "its process ended before it began",
-                          .advice = "What it said stands in the service's log.",
+      return fail(entry, {.message = fmt::format("{}: {}", entry.job.disk, *problem),
+                          .advice = "Look into the service's log, and resume the job.",
                           .exit = ExitCode::kFailed,
                           .ownership = {}});
     }
+    if (entry.job.state == State::kFailed) return;
   }
   listen_to(entry);
+}
+
+/// False: it has not begun, and the record says so.
+bool JobDesk::start_process(Entry& entry, const ProcessLock& lock) {
+  const std::string id = entry.job.id;
+  auto ready = ReadyPipe::make();
+  if (ready.has_error()) {
+    fail(entry, failure_of(ready.error()));
+    return false;
+  }
+  const auto pid =
+      start_detached({places_.program, kRunJobWord, places_.state_folder, places_.run_folder, id},
+                     {lock.fd(), ready->child_fd()});
+  if (pid.has_error()) {
+    fail(entry, failure_of(pid.error()));
+    return false;
+  }
+  if (ready->wait(kJobStartPatienceMs)) return true;
+  auto record = store_->read(id);
+  if (record.has_value()) entry.job = std::move(*record);
+  ++entry.revision;
+  if (entry.job.state == State::kFailed) {
+    log_.error(fmt::format("job {}: {}", id, entry.job.message));
+    return false;
+  }
+  fail(entry, {.message = "its process ended before it began",
+               .advice = "What it said stands in the service's log.",
+               .exit = ExitCode::kFailed,
+               .ownership = {}});
+  return false;
+}
+
+/// Of a job whose process has ended without saying how.
+void JobDesk::interrupt(ServiceJob& job) const {
+  job.state = State::kInterrupted;
+  job.ended = time_now();
+  job.message = "its process ended without saying how";
+  job.advice = fmt::format("`vhdx-migrate resume {}` goes on with it.", job.id);
+  job.ownership = who_owns(job);
+  if (job.live && hooks_.judge) hooks_.judge(job);
 }
 
 void JobDesk::listen_to(Entry& entry) {
@@ -386,11 +446,7 @@ void JobDesk::ended(const std::string& id) {
     if (record.has_error()) {
       fail(entry, failure_of(record.error()));
     } else if (record->state == State::kRunning) {
-      record->state = State::kInterrupted;
-      record->ended = time_now();
-      record->message = "its process ended without saying how";
-      record->advice = fmt::format("`vhdx-migrate resume {}` goes on with it.", id);
-      record->ownership = who_owns(*record);
+      interrupt(*record);
       if (const auto changed = change(entry, *record); changed.has_error()) {
         fail(entry, changed.error());
       }
@@ -406,10 +462,18 @@ void JobDesk::ended(const std::string& id) {
   pump();
 }
 
-JobDesk::Outcome<JobView> JobDesk::ask_to_end(const std::string& id, const char* op) {
+JobDesk::Outcome<JobView> JobDesk::ask_process(const std::string& id, const char* op,
+                                               boost::json::object fields) {
   // Not under the lock: it answers at once, but it is another process.
-  const auto answer = ask_mover(job_socket_path(places_.run_folder, id), op, {}, kJobAskPatience);
+  const auto answer =
+      ask_mover(job_socket_path(places_.run_folder, id), op, std::move(fields), kJobAskPatience);
   if (answer.has_error()) return failure_of(answer.error());
+  if (answer->contains("error")) {
+    return CommandFailure{.message = fmt::format("job {}: {}", id, text_of(*answer, "message")),
+                          .advice = fmt::format("`vhdx-migrate status {}` shows how it is.", id),
+                          .exit = ExitCode::kFailed,
+                          .ownership = {}};
+  }
   return found_now(id);
 }
 
@@ -431,7 +495,7 @@ JobDesk::Outcome<JobView> JobDesk::pause(const std::string& id) {
     }
     if (job.state != State::kRunning) return wrong_state(job, "paused");
   }
-  return ask_to_end(id, "pause");
+  return ask_process(id, "pause");
 }
 
 JobDesk::Outcome<JobView> JobDesk::cancel(const std::string& id) {
@@ -441,7 +505,7 @@ JobDesk::Outcome<JobView> JobDesk::cancel(const std::string& id) {
     if (found == entries_.end()) return no_such_job(id);
     ServiceJob job = found->second->job;
     if (job.state == State::kCancelled) return view_of(*found->second);
-    if (job.is_over()) return wrong_state(job, "cancelled");
+    if (job.is_over() || job.state == State::kBlocked) return wrong_state(job, "cancelled");
     if (job.state != State::kRunning) {
       job.state = State::kCancelled;
       job.ended = time_now();
@@ -451,7 +515,7 @@ JobDesk::Outcome<JobView> JobDesk::cancel(const std::string& id) {
       return change(*found->second, job);
     }
   }
-  return ask_to_end(id, "cancel");
+  return ask_process(id, "cancel");
 }
 
 JobDesk::Outcome<JobView> JobDesk::resume(const std::string& id) {
@@ -463,7 +527,8 @@ JobDesk::Outcome<JobView> JobDesk::resume(const std::string& id) {
     if (job.state == State::kQueued || job.state == State::kRunning) {
       return view_of(*found->second);
     }
-    if (job.state == State::kDone || job.state == State::kCancelled) {
+    if (job.state == State::kDone || job.state == State::kCancelled ||
+        job.state == State::kBlocked) {
       return wrong_state(job, "resumed");
     }
     job.state = State::kQueued;
@@ -473,6 +538,82 @@ JobDesk::Outcome<JobView> JobDesk::resume(const std::string& id) {
   }
   pump();
   return found_now(id);
+}
+
+JobDesk::Outcome<JobView> JobDesk::cut_over(const std::string& id) {
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return no_such_job(id);
+    ServiceJob job = found->second->job;
+    if (job.is_over() || job.state == State::kBlocked) return wrong_state(job, "cut over");
+    if (job.state != State::kRunning) {
+      job.cutover = "auto";  // when it runs again
+      return change(*found->second, job);
+    }
+    if (!job.live) {
+      return usage_failure(fmt::format("job {} copies a disk that nobody uses: there is nothing to "
+                                       "hand over",
+                                       id),
+                           "`cutover` is for disks that move while they are in use.");
+    }
+  }
+  return ask_process(id, "cutover");
+}
+
+JobDesk::Outcome<JobView> JobDesk::set(const std::string& id, const Wishes& wishes) {
+  boost::json::object fields;
+  {
+    const std::lock_guard lock(mutex_);
+    const auto found = entries_.find(id);
+    if (found == entries_.end()) return no_such_job(id);
+    ServiceJob job = found->second->job;
+    if (job.is_over() || job.state == State::kBlocked) return wrong_state(job, "set");
+    if (wishes.limit) fields["limit"] = job.limit = *wishes.limit;
+    if (wishes.max_pause_ms) fields["max_pause_ms"] = job.max_pause_ms = *wishes.max_pause_ms;
+    if (job.state != State::kRunning) return change(*found->second, job);
+    if (!job.live && wishes.max_pause_ms) {
+      return usage_failure(fmt::format("job {} copies a disk that nobody uses: nobody waits", id),
+                           "max-pause is for disks that move while they are in use.");
+    }
+  }
+  auto view = ask_process(id, "set", std::move(fields));
+  if (view.has_error()) return view;
+  // Its process writes the record at its end, and what was set into it.
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return view;
+  Entry& entry = *found->second;
+  if (entry.job.state == State::kRunning) {
+    if (wishes.limit) entry.job.limit = *wishes.limit;
+    if (wishes.max_pause_ms) entry.job.max_pause_ms = *wishes.max_pause_ms;
+    ++entry.revision;
+  }
+  return view_of(entry);
+}
+
+std::optional<JobView> JobDesk::find_blocked(const std::string& disk) const {
+  std::optional<JobView> found;
+  for (JobView& view : list()) {
+    if (view.job.state == State::kBlocked && view.job.disk == disk) found = std::move(view);
+  }
+  return found;
+}
+
+JobDesk::Outcome<JobView> JobDesk::resolve(const std::string& id, const Resolution& resolution) {
+  const std::lock_guard lock(mutex_);
+  const auto found = entries_.find(id);
+  if (found == entries_.end()) return no_such_job(id);
+  ServiceJob job = found->second->job;
+  if (job.state != State::kBlocked) return wrong_state(job, "resolved");
+  job.state = resolution.state;
+  job.exit = static_cast<std::int64_t>(resolution.exit);
+  job.message = resolution.message;
+  job.advice.clear();
+  job.ownership = resolution.ownership;
+  job.ended = time_now();
+  log_.notice(fmt::format("job {}: resolved: {}", id, job.ownership));
+  return change(*found->second, job);
 }
 
 JobDesk::Outcome<JobView> JobDesk::forget(const std::string& id) {

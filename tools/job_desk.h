@@ -17,6 +17,7 @@
 
 #include "migration/service_job.h"
 #include "tools/command_failure.h"
+#include "tools/detached_process.h"
 #include "tools/service_log.h"
 
 namespace vhdxm::tools {
@@ -33,12 +34,22 @@ class JobDesk {
   template <class T>
   using Outcome = boost::system::result<T, CommandFailure>;
 
-  /// What a job of a registered disk needs: nobody else may hold the disk while it is read.
+  enum class Hold : std::uint8_t {
+    kClosed,  ///< The disk is closed: nobody else holds it while it is read.
+    kLive,    ///< It is in use: its mover is to move it.
+  };
+  /// What a job of a registered disk needs.
   struct DiskHooks {
-    /// Has the disk closed. Failures: clients use it.
-    std::function<std::optional<CommandFailure>(const std::string& name)> take;
-    /// Exports it again.
+    /// How its disk is to move. Failures: it cannot move that way.
+    std::function<Outcome<Hold>(const migration::ServiceJob& job)> take;
+    /// Exports a disk again that was closed.
     std::function<void(const std::string& name)> give_back;
+    /// Has the disk's mover run the job, whose record is there. Returns when it has begun; why it
+    /// has not.
+    std::function<std::optional<std::string>(const migration::ServiceJob& job)> move_live;
+    /// The process of a live job has ended without saying how: puts in what is true of the disk by
+    /// this host's records, state, exit, message, advice and ownership.
+    std::function<void(migration::ServiceJob& job)> judge;
   };
   struct Places {
     std::string program;  ///< vhdx-migrated: what a job's process runs.
@@ -56,8 +67,10 @@ class JobDesk {
 
   /// Adopts the processes that live, and starts what waits.
   void start();
-  /// Whether a job that is not over has that disk in hand now.
+  /// Whether a job has closed that disk, to read it.
   bool holds_disk(const std::string& name) const;
+  /// Whether a job runs that moves that disk while it is in use.
+  bool moves_live(const std::string& name) const;
 
   /// Queues the job, and starts it if there is room. A job of the same id that asks for the same is
   /// that job. Failures: of usage if it asks for something else.
@@ -70,6 +83,25 @@ class JobDesk {
   Outcome<JobView> pause(const std::string& id);
   Outcome<JobView> resume(const std::string& id);
   Outcome<JobView> cancel(const std::string& id);
+  /// A job that waits for somebody to say so hands over as soon as it fits. Failures also: of usage
+  /// if it does not move a disk in use.
+  Outcome<JobView> cut_over(const std::string& id);
+  struct Wishes {
+    std::optional<std::uint64_t> limit;         ///< Bytes a second on the wire; 0: none.
+    std::optional<std::uint64_t> max_pause_ms;  ///< Of jobs that move disks in use.
+  };
+  /// Of one that is not over: now, and for the next time that it runs.
+  Outcome<JobView> set(const std::string& id, const Wishes& wishes);
+  /// The last job that is blocked with that disk.
+  std::optional<JobView> find_blocked(const std::string& disk) const;
+  /// A job that is blocked is so no more.
+  struct Resolution {
+    migration::ServiceJob::State state = migration::ServiceJob::State::kDone;
+    ExitCode exit = ExitCode::kDone;
+    std::string message;
+    std::string ownership;
+  };
+  Outcome<JobView> resolve(const std::string& id, const Resolution& resolution);
   /// Removes the record of one that is over.
   Outcome<JobView> forget(const std::string& id);
 
@@ -81,11 +113,14 @@ class JobDesk {
           ServiceLog& log);
   JobView view_of(const Entry& entry) const;
   Outcome<JobView> found_now(const std::string& id) const;
-  Outcome<JobView> ask_to_end(const std::string& id, const char* op);
+  Outcome<JobView> ask_process(const std::string& id, const char* op,
+                               boost::json::object fields = {});
   /// Writes the record, and tells of it. `mutex_` is held.
   Outcome<JobView> change(Entry& entry, const migration::ServiceJob& job);
   void pump();
-  void begin(Entry& entry);
+  void begin(Entry& entry, Hold hold);
+  bool start_process(Entry& entry, const ProcessLock& lock);
+  void interrupt(migration::ServiceJob& job) const;
   void listen_to(Entry& entry);
   void fail(Entry& entry, const CommandFailure& failure);
   void ended(const std::string& id);

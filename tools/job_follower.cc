@@ -51,7 +51,7 @@ CommandResult result_of(CommandContext& context, const json::object& job) {
                          .advice = text_of(job, "advice"),
                          .exit = ExitCode::kNetwork,  // paused, interrupted: it can go on
                          .ownership = text_of(job, "ownership")};
-  if (state == "failed" || state == "cancelled") {
+  if (state == "failed" || state == "cancelled" || state == "blocked") {
     failure.exit = static_cast<ExitCode>(number_of(job, "exit"));
   }
   return failure;

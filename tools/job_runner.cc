@@ -8,10 +8,13 @@
 #include <chrono>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <utility>
 
+#include "migration/json_fields.h"
 #include "migration/service_job.h"
 #include "tools/command_failure.h"
+#include "tools/job_files.h"
 #include "tools/json_output.h"
 #include "tools/mover_server.h"
 #include "tools/progress_sample.h"
@@ -29,13 +32,6 @@ using JobClock = std::chrono::steady_clock;
 constexpr int kReadyFdOfJob = 4;
 constexpr std::chrono::milliseconds kPublishInterval{200};
 
-transfer::Mode mode_named(const std::string& name) {
-  for (const transfer::Mode mode : {transfer::Mode::kPlain, transfer::Mode::kCompress}) {
-    if (name == transfer::to_string(mode)) return mode;
-  }
-  return transfer::Mode::kAuto;
-}
-
 class JobProcess {
  public:
   JobProcess(ServiceJob job, const ServiceJobStore& store, ServiceLog& log)
@@ -48,7 +44,9 @@ class JobProcess {
     sender_ = std::make_unique<transfer::Sender>(
         options(*key), [this](const transfer::Progress& progress) { note(progress); });
     auto server = MoverServer::start(
-        socket, [this](const std::string& op, const auto&) { return answer(op); });
+        socket, [this](const std::string& op, const boost::json::object& request) {
+          return answer(op, request);
+        });
     if (server.has_error()) return refuse(failure_of(server.error()));
     server_ = std::move(*server);
     job_.state = ServiceJob::State::kRunning;
@@ -79,7 +77,7 @@ class JobProcess {
             .verify = job_.verify};
   }
 
-  MoverAnswer answer(const std::string& op) {
+  MoverAnswer answer(const std::string& op, const boost::json::object& request) {
     MoverAnswer answer;
     answer.fields["kind"] = "job";
     answer.fields["software"] = VHDXM_VERSION;
@@ -90,12 +88,30 @@ class JobProcess {
       sender_->cancel();
       return answer;
     }
+    if (op == "set") return set(request, std::move(answer));
     if (op != "status" && op != "subscribe") {
       return mover_error("unknown_op", fmt::format("a job's process does not know '{}'", op));
     }
     answer.subscribes = op == "subscribe";
     const std::lock_guard lock(mutex_);
     answer.fields["progress"] = progress_;
+    return answer;
+  }
+
+  MoverAnswer set(const boost::json::object& request, MoverAnswer answer) {
+    std::int64_t version = 0;
+    std::string op;
+    std::uint64_t limit = 0;
+    migration::JsonFields fields(request);
+    fields.number("version", version, kMoverProtocol, kMoverProtocol);
+    fields.text("op", op);
+    fields.number("limit", limit, ~std::uint64_t{0}, true);
+    if (const std::string complaint = fields.finish(); !complaint.empty()) {
+      return mover_error("bad_request", complaint);
+    }
+    sender_->set_limit(limit);
+    const std::lock_guard lock(mutex_);
+    limit_set_ = limit;
     return answer;
   }
 
@@ -117,6 +133,11 @@ class JobProcess {
   }
 
   void finish(const transfer::SendResult& result) {
+    {
+      // It goes for the next time, too.
+      const std::lock_guard lock(mutex_);
+      if (limit_set_) job_.limit = *limit_set_;
+    }
     job_.ended = rfc3339(std::chrono::system_clock::now());
     if (result.has_error()) {
       finish_failed(result.error());
@@ -181,6 +202,7 @@ class JobProcess {
   std::atomic<EndAsked> how_ = EndAsked::kNo;
   std::mutex mutex_;
   // Protected by mutex_:
+  std::optional<std::uint64_t> limit_set_;
   Pace pace_;
   std::string phase_;
   unsigned streams_most_ = 0;
@@ -191,14 +213,6 @@ class JobProcess {
 };
 
 }  // namespace
-
-std::string job_lock_path(const std::string& run_folder, const std::string& id) {
-  return fmt::format("{}/jobs/{}.lock", run_folder, id);
-}
-
-std::string job_socket_path(const std::string& run_folder, const std::string& id) {
-  return fmt::format("{}/jobs/{}.sock", run_folder, id);
-}
 
 int run_job(const std::vector<std::string>& words) {
   ServiceLog log(STDERR_FILENO, ServiceLog::stderr_is_journal());

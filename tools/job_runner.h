@@ -10,10 +10,6 @@
 
 namespace vhdxm::tools {
 
-/// Where a job's process keeps its lock and its control socket.
-std::string job_lock_path(const std::string& run_folder, const std::string& id);
-std::string job_socket_path(const std::string& run_folder, const std::string& id);
-
 /// How the service starts one: the first word of the command line after the program's name, then
 /// state folder, run folder and id. The lock is descriptor 3, and 4 the end of a ReadyPipe.
 inline constexpr const char* kRunJobWord = "run-job";

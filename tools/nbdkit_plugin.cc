@@ -28,6 +28,7 @@
 #include <utility>
 #include <vector>
 
+#include "migration/owner_check.h"
 #include "tools/client_sockets.h"
 #include "tools/disk_mover.h"
 #include "transfer/live_disk.h"
@@ -55,6 +56,8 @@ struct Config {
   /// the disk's name there. It goes on when the service ends.
   std::string control_socket;
   std::string name;
+  std::string state_folder;  ///< Of the service: for moves of the disk while it is in use.
+  std::string run_folder;
   int ready_fd = -1;  ///< Told 'R', and closed, when clients and the service can connect.
 };
 
@@ -62,7 +65,7 @@ struct Config {
 struct Plugin {
   Config config;
   std::shared_ptr<transfer::SharedGate> gate;
-  std::unique_ptr<LiveDisk> disk;
+  std::shared_ptr<LiveDisk> disk;
   std::unique_ptr<DiskMover> mover;  ///< Null where there is no service.
   std::thread control;
   std::mutex mutex;
@@ -208,7 +211,10 @@ Result<void> start_mover() {
                                          {.name = self.config.name,
                                           .path = self.config.disk,
                                           .read_only = self.config.read_only,
-                                          .virtual_bytes = disk().size_bytes()},
+                                          .virtual_bytes = disk().size_bytes(),
+                                          .disk = self.disk,
+                                          .state_folder = self.config.state_folder,
+                                          .run_folder = self.config.run_folder},
                                          [] {
                                            const std::lock_guard lock(plugin().mutex);
                                            plugin().end_asked = true;
@@ -233,6 +239,8 @@ int parse_switch(const char* value, bool& out) {
 int on_config(const char* key, const char* value) {
   Config& config = plugin().config;
   for (const auto& [name, text] : {std::pair("disk", &config.disk), std::pair("name", &config.name),
+                                   std::pair("state-folder", &config.state_folder),
+                                   std::pair("run-folder", &config.run_folder),
                                    std::pair("control-socket", &config.control_socket)}) {
     if (std::strcmp(key, name) != 0) continue;
     return guarded([text = text, value]() -> Result<void> {
@@ -250,7 +258,7 @@ int on_config(const char* key, const char* value) {
   }
   nbdkit_error(
       "there is no parameter '%s'; there are disk, readonly, tracking, control-fd, "
-      "control-socket, name, ready-fd",
+      "control-socket, name, state-folder, run-folder, ready-fd",
       key);
   return -1;
 }
@@ -264,6 +272,7 @@ int on_config_complete() {
 int on_get_ready() {
   return guarded([]() -> Result<void> {
     Plugin& self = plugin();
+    if (!self.config.read_only) VHDXM_TRY_VOID(migration::check_owner_record(self.config.disk));
     self.gate = std::make_shared<transfer::SharedGate>();
     VHDXM_TRY(self.disk,
               LiveDisk::open(self.config.disk, self.gate, {.read_only = self.config.read_only}));
@@ -284,6 +293,7 @@ int on_after_fork() {
 void on_cleanup() {
   stop_obeying();
   if (plugin().disk == nullptr) return;
+  if (plugin().mover != nullptr) plugin().mover->end_job();
   const bool closed = guarded([] { return disk().close(); }) == 0;
   if (closed) tell('C');
   if (plugin().mover != nullptr) plugin().mover->closed(closed);
@@ -415,6 +425,8 @@ nbdkit_plugin described() {
       "ends\n"
       "control-socket=<PATH>  of vhdx-migrated: where it finds this server\n"
       "name=<NAME>         of vhdx-migrated: the disk's name there\n"
+      "state-folder=<PATH>  of vhdx-migrated: its records\n"
+      "run-folder=<PATH>   of vhdx-migrated: its sockets\n"
       "ready-fd=<FD>       of vhdx-migrated: R when clients can connect";
   me.get_ready = on_get_ready;
   me.after_fork = on_after_fork;

@@ -66,6 +66,33 @@ void OptionSet::size(const std::string& name, std::optional<std::uint64_t>& valu
       ->envname(environment_name(name));
 }
 
+std::optional<std::uint64_t> parse_milliseconds(const std::string& text) {
+  constexpr std::uint64_t kMost = 1'000'000'000;
+  std::uint64_t number = 0;
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(text.data(), end, number);
+  const std::string unit(stop, end);
+  if (error != std::errc{} || number == 0 || number > kMost) return std::nullopt;
+  if (unit == "ms") return number;
+  if (unit == "s") return number * 1000;  // cannot wrap: see kMost
+  return std::nullopt;
+}
+
+void OptionSet::time(const std::string& name, std::optional<std::uint64_t>& value,
+                     std::uint64_t most_ms, const std::string& help) {
+  const auto take = [name, &value, most_ms](const std::string& text) {
+    value = parse_milliseconds(text);
+    if (!value || *value > most_ms) {
+      throw CLI::ValidationError(
+          name, fmt::format("'{}' is not a time from 1ms to {}s, such as 20ms or 2s",
+                            printable(text), most_ms / 1000));
+    }
+  };
+  app_.add_option_function<std::string>(name, take, help)
+      ->option_text("TIME")
+      ->envname(environment_name(name));
+}
+
 template <class Number>
 void OptionSet::add_number(const std::string& name, std::optional<Number>& value, Number least,
                            Number most, const std::string& help) {

@@ -16,6 +16,9 @@ namespace vhdxm::tools {
 /// "VHDX_MIGRATE_BLOCK_SIZE" of "--block-size".
 std::string environment_name(std::string_view option);
 
+/// Milliseconds of "20ms", "2s"; nothing for what is neither, or 0.
+std::optional<std::uint64_t> parse_milliseconds(const std::string& text);
+
 /// What one command takes. All variables must live until the command line was parsed.
 class OptionSet {
  public:
@@ -32,6 +35,9 @@ class OptionSet {
             const std::string& help);
   /// Bytes: 4096, 512K, 1.5G. Units: bytes.
   void size(const std::string& name, std::optional<std::uint64_t>& value, const std::string& help);
+  /// Time: 20ms, 2s. Units: milliseconds, in [1, most_ms].
+  void time(const std::string& name, std::optional<std::uint64_t>& value, std::uint64_t most_ms,
+            const std::string& help);
   /// A whole number in [least, most].
   void number(const std::string& name, std::optional<unsigned>& value, unsigned least,
               unsigned most, const std::string& help);

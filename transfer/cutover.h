@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <vector>
@@ -80,6 +81,13 @@ class CutoverTarget {
   /// answer, at most kHandoverBytesMax. Errors end the job before anything is made.
   virtual Result<HandoverBody> begin(const JobId& job_id, const std::vector<OfferDisk>& disks,
                                      std::span<const std::byte> introduction) = 0;
+  /// Before begin(): what if `message` is no introduction, but a word about a hand-over that an
+  /// earlier connection of this job began (transfer/handover_call.h)? Then the answer to it, and
+  /// nothing else is called. Nothing: it is none.
+  virtual std::optional<Result<HandoverBody>> meet(const JobId& /*job_id*/,
+                                                   std::span<const std::byte> /*message*/) {
+    return std::nullopt;
+  }
   /// `ledgers`: what this side applied and made durable, of every disk.
   virtual Step on_message(std::span<const std::byte> body,
                           const std::vector<PassLedger>& ledgers) = 0;

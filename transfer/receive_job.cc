@@ -140,6 +140,7 @@ asio::awaitable<void> ReceiveJob::run() {
   look_due_.cancel();
   co_await clean_up();
   co_await control_->finish();
+  if (met_) failure_.reset();  // whoever has heard the answer goes
   if (failure_) {
     emit(ReceiverEvent::Type::kJobFailed);
   } else {
@@ -247,7 +248,7 @@ void ReceiveJob::act(ReceiverSession::CheckOffer& action) {
   emit(ReceiverEvent::Type::kJobStarted, action.disks.back().name,
        action.disks.back().description.geometry.virtual_size_bytes);
   const bool live = session_.kind() == JobKind::kLive;
-  if (live && setting_.options.cutover_target) target_ = setting_.options.cutover_target();
+  if (live && setting_.options.cutover_target) target_ = setting_.options.cutover_target(number_);
   work_in_order(
       [this, live, action] {
         return live ? check_live_offer(action) : check_offer(setting_.folder, action.disks);
@@ -271,6 +272,12 @@ OfferVerdict ReceiveJob::check_live_offer(const ReceiverSession::CheckOffer& off
     return refused(Error{.code = Errc::kIncompatible, .where = "a disk in use"},
                    "This receiver takes no disks that are in use: move them through the host "
                    "service, vhdx-migrated.");
+  }
+  if (auto met = target_->meet(preamble_.job_id, offer.handover)) {
+    if (met->has_error()) return refused(met->error(), describe(met->error()));
+    introduction_ = std::move(**met);
+    met_ = true;
+    return CheckedOffer{.actions = std::vector(disks.size(), OfferAction::kSend), .disks = disks};
   }
   auto verdict = check_offer(setting_.folder, disks);
   if (verdict.has_error()) return verdict;
@@ -318,6 +325,7 @@ void ReceiveJob::act(ReceiverSession::CompareWith& action) {
 }
 
 void ReceiveJob::act(ReceiverSession::StartDisk& action) {
+  if (met_) return fail(Error{.code = Errc::kProtocol, .where = "a disk after a word"}, {});
   work(
       [this, offer = offer_.disks[action.disk], plan = std::move(action.plan),
        seed = session_.hash_seed(), kind = session_.kind(),

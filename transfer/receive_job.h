@@ -125,6 +125,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   asio::strand<asio::thread_pool::executor_type> in_order_;
   std::unique_ptr<CutoverTarget> target_;  ///< Of live jobs. Used on in_order_ only.
   HandoverBody introduction_;              ///< What it answered to the offer.
+  std::atomic<bool> met_{false};           ///< A word was said, and nothing is to be moved.
   CheckedOffer offer_;
   std::unique_ptr<BufferPool> pool_;
   std::unique_ptr<BufferPool> unpacked_pool_;  ///< Null unless payload may come packed.

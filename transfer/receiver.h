@@ -33,9 +33,9 @@ struct ReceiverOptions {
   std::optional<std::uint32_t> owner_gid = {};
   std::uint32_t file_mode = 0600;
   Timeouts timeouts = {};
-  /// Who takes over disks that are moved while they are used, for each such job; called on the
-  /// control thread. Empty: none are taken.
-  std::function<std::unique_ptr<CutoverTarget>()> cutover_target = {};
+  /// Who takes over disks that are moved while they are used, for each such job, by its number
+  /// (ReceiverEvent::job); called on the control thread. Empty: none are taken.
+  std::function<std::unique_ptr<CutoverTarget>(std::uint64_t job)> cutover_target = {};
 };
 
 /// What happened at a receiver, for a log, a screen or a program.

@@ -23,4 +23,8 @@ void Sender::cancel() {
   impl_->job.cancel();
 }
 
+void Sender::set_limit(std::uint64_t bytes_per_second) {
+  impl_->job.set_limit(bytes_per_second);
+}
+
 }  // namespace vhdxm::transfer

@@ -65,6 +65,8 @@ class Sender {
   /// Ends the job soon: run() returns a Failure of class kCancelled. The destination is told, and
   /// keeps what it has for the next job of this disk. Not to be called from a signal handler.
   void cancel();
+  /// Bytes a second on the wire; 0: no limit. From any thread, at any time.
+  void set_limit(std::uint64_t bytes_per_second);
 
  private:
   struct Impl;

@@ -12,13 +12,14 @@ class Proxy:
 
     `tamper(connection, before, piece)`, where given, sees what the sender says on each connection,
     counted from 0 (control), and how many bytes of it came before; what it returns is passed on.
-    None cuts the connection."""
+    None cuts the connection. `tamper_back` sees what the receiver says, in the same way."""
 
-    def __init__(self, target, tamper=None):
+    def __init__(self, target, tamper=None, tamper_back=None):
         host, port = target.rsplit(":", 1)
         self.target = (host, int(port))
         self.captured = bytearray()
         self.tamper = tamper
+        self.tamper_back = tamper_back
         self.lock = threading.Lock()
         self.server = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:%d" % self.server.getsockname()[1]
@@ -30,12 +31,17 @@ class Proxy:
                 near, _ = self.server.accept()
             except OSError:
                 return
-            far = socket.create_connection(self.target)
+            try:
+                far = socket.create_connection(self.target)
+            except OSError:
+                self.cut(near)  # nobody is there
+                continue
             threading.Thread(target=self.pump, args=(number, near, far), daemon=True).start()
 
     def pump(self, number, near, far):
         other = {near: far, far: near}
-        said = 0
+        said = {near: 0, far: 0}
+        tamper = {near: self.tamper, far: self.tamper_back}
         with selectors.DefaultSelector() as waiting:
             for one in other:
                 waiting.register(one, selectors.EVENT_READ)
@@ -46,8 +52,10 @@ class Proxy:
                         piece = key.fileobj.recv(1 << 16)
                     except OSError:
                         pass
-                    if piece and self.tamper and key.fileobj is near:
-                        said, piece = said + len(piece), self.tamper(number, said, piece)
+                    if piece and tamper[key.fileobj]:
+                        before = said[key.fileobj]
+                        said[key.fileobj] += len(piece)
+                        piece = tamper[key.fileobj](number, before, piece)
                         if piece is None:
                             return self.cut(near, far)
                     if not piece:

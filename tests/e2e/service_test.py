@@ -422,7 +422,8 @@ class ServiceTest(support.DiskTest):
     def test_a_disk_in_use_is_not_moved_and_is_when_it_is_resumed(self):
         disk = self.make_disk()
         here, there = self.two_hosts()
-        socket_path = self.added(here, "web01", disk)["socket"]
+        # Of one that is exported for reading only, ownership does not move.
+        socket_path = self.added(here, "web01", disk, "--read-only")["socket"]
         handle = nbd.NBD()
         handle.connect_unix(socket_path)
         error = self.refused(here.command("move", "web01", "--to", self.address(there), "--id", "m",

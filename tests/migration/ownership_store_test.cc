@@ -206,8 +206,28 @@ TEST_F(OwnershipStoreTest, ALaterJobGoesOnWithWhatAnEarlierOneLeft) {
   ASSERT_TRUE(succeeded(store_.put(sample_job(JobState::kPrepared))));
   later = sample_job(JobState::kReceiving);
   later.job = sample_job_id(0x79);
+  later.source = sample_id<HostId>(0xa1);
   EXPECT_TRUE(failed_with(store_.begin_target(later), Errc::kInHandover))
       << "that job may yet make an owner of this host";
+}
+
+// A source that owns the disk still, and begins again, will never release what it began before.
+TEST_F(OwnershipStoreTest, WhatWasPreparedIsVoidWhenItsSourceBeginsAgain) {
+  receive();
+  ASSERT_TRUE(succeeded(store_.put(sample_job(JobState::kPrepared))));
+  JobRecord later = sample_job(JobState::kReceiving, 1);
+  later.job = sample_job_id(0x78);
+  JobRecord older = later;
+  older.disks[0].terms.epoch = 0;
+  EXPECT_TRUE(store_.begin_target(older).has_error()) << "of an epoch that is over";
+  EXPECT_EQ(store_.job(sample_job_id()).value().value().state, JobState::kPrepared);
+  ASSERT_TRUE(succeeded(store_.begin_target(later)));
+  EXPECT_EQ(store_.sidecar(place_).value().value().job, later.job);
+  const auto left = store_.job(sample_job_id()).value().value();
+  EXPECT_EQ(left.state, JobState::kReceiving) << "all of its disks, or none";
+  EXPECT_TRUE(left.attempt.is_zero());
+  ASSERT_EQ(left.disks.size(), 1U);
+  EXPECT_EQ(left.disks[0].terms.ledger, Hash128{});
 }
 
 TEST_F(OwnershipStoreTest, CleanupOfWhatArrivedLeavesOtherJobsDisks) {
@@ -228,6 +248,18 @@ TEST_F(OwnershipStoreTest, AStartWithdrawsWhatWasNotReleased) {
   EXPECT_TRUE(recovered->jobs.empty());
   EXPECT_TRUE(succeeded(store_.check_writable(place_)));
   EXPECT_TRUE(records().empty());
+}
+
+TEST_F(OwnershipStoreTest, AStartLeavesAloneWhatALivingProcessSeesTo) {
+  own();
+  ASSERT_TRUE(succeeded(store_.begin_source(sample_job(JobState::kActive))));
+  const auto recovered = store_.recover([this](const DiskPlace& place) { return place == place_; });
+  ASSERT_TRUE(succeeded(recovered));
+  EXPECT_EQ(store_.job(sample_job_id()).value().value().state, JobState::kActive);
+  EXPECT_EQ(state_of(0), OwnershipState::kHandover);
+  EXPECT_EQ(state_of(1), OwnershipState::kHandover) << "it is the same job's";
+  ASSERT_TRUE(succeeded(store_.recover()));
+  EXPECT_EQ(state_of(0), OwnershipState::kOwned);
 }
 
 TEST_F(OwnershipStoreTest, AStartFindsDisksInDoubt) {

@@ -33,7 +33,7 @@ class LiveMoves : public NetTest {
 
   ReceiverOptions live_receiver_options() {
     ReceiverOptions options = receiver_options();
-    options.cutover_target = [this] {
+    options.cutover_target = [this](std::uint64_t) {
       return std::make_unique<PlainTarget>(target_.path(), deaf_);
     };
     return options;

@@ -65,10 +65,10 @@ class OwnershipMoves : public testing::Test {
   transfer::ReceiverOptions receiver_options(Host& host) {
     transfer::ReceiverOptions options{.into = host.disks.path(), .key = key_};
     options.cutover_target =
-        arrivals(host.ownership(), host.disks.path(), [this](const Arrival& arrival) {
-          const std::lock_guard lock(mutex_);
-          arrived_.push_back(arrival);
-        });
+        arrivals(host.ownership(), host.disks.path(), {.on_over = [this](const Arrival& arrival) {
+                   const std::lock_guard lock(mutex_);
+                   arrived_.push_back(arrival);
+                 }});
     return options;
   }
   std::shared_ptr<LiveDisk> make(Host& host, const std::string& name,

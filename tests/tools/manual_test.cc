@@ -27,9 +27,9 @@ TEST(Manual, HasTheOptionsOfTheHelpAndNoOthers) {
   page = std::regex_replace(page, std::regex("\\\\-"), "-");
   std::string help = run_tool({"--help"}).out;
   for (const char* command :
-       {"info",    "map",    "check", "create",  "compare", "export", "import",
-        "receive", "send",   "serve", "cleanup", "advise",  "disk",   "move",
-        "list",    "status", "watch", "pause",   "resume",  "cancel"}) {
+       {"info",  "map",   "check",   "create", "compare", "export", "import", "receive",
+        "send",  "serve", "cleanup", "advise", "disk",    "move",   "list",   "status",
+        "watch", "pause", "resume",  "cancel", "cutover", "set",    "resolve"}) {
     help += run_tool({command, "--help"}).out;
     EXPECT_NE(page.find("\n.SS " + std::string(command)), std::string::npos) << command;
   }
@@ -42,7 +42,7 @@ TEST(Manual, HasTheOptionsOfTheHelpAndNoOthers) {
 
 TEST(Manual, HasTheExitCodes) {
   const std::string page = content_of_file(VHDXM_SOURCE_FOLDER "/docs/man/vhdx-migrate.1");
-  for (const char* code : {"0", "1", "2", "3", "4", "5", "6", "7", "130"}) {
+  for (const char* code : {"0", "1", "2", "3", "4", "5", "6", "7", "8", "130"}) {
     EXPECT_NE(page.find("\n.B " + std::string(code) + "\n"), std::string::npos) << code;
   }
 }

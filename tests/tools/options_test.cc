@@ -111,6 +111,16 @@ TEST(Options, RefusalsNameTheOptionAndWhatItTakes) {
   EXPECT_NE(refusal({"a", "--as", "x", "--as", "y"}), "");
 }
 
+TEST(Options, TimesHaveAUnit) {
+  EXPECT_EQ(parse_milliseconds("20ms"), 20U);
+  EXPECT_EQ(parse_milliseconds("2s"), 2000U);
+  EXPECT_EQ(parse_milliseconds("1000000000s"), 1'000'000'000'000U);
+  for (const char* text : {"", "20", "0ms", "ms", "-1s", "1.5s", "2 s", "2m", "2S", "2sx",
+                           "1000000001s", "99999999999999999999s"}) {
+    EXPECT_FALSE(parse_milliseconds(text).has_value()) << text;
+  }
+}
+
 TEST(Options, ADashAloneIsAnArgument) {
   EXPECT_EQ(parse({"-"}).disk, "-");
 }

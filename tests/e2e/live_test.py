@@ -1,0 +1,436 @@
+"""A disk in use moves between two host services: what a guest was told, and who owns it."""
+
+import errno
+import os
+import random
+import signal
+import threading
+
+import nbd
+
+import support
+from nbd_export import wait_for_end
+from proxy import Proxy
+from service import Service
+
+MIB = 1 << 20
+SECTOR = 4096
+
+
+def numbered(number):
+    return number.to_bytes(8, "little") * (SECTOR // 8)
+
+
+class Guest(threading.Thread):
+    """Numbers sectors until a write fails; remembers what was acknowledged, and goes on reading."""
+
+    def __init__(self, path, size, seed, known=None, flags=0):
+        super().__init__()
+        self.flags = flags
+        self.handle = nbd.NBD()
+        self.handle.connect_unix(str(path))
+        self.sectors = size // SECTOR
+        self.random = random.Random(seed)
+        self.acknowledged = dict(known or {})
+        self.count = max(self.acknowledged.values(), default=0)
+        self.in_doubt = None  # (sector, number) of the write that failed
+        self.failure = None
+        self.more = threading.Event()
+        self.done = threading.Event()
+
+    def run(self):
+        while not self.done.is_set():
+            sector = self.random.randrange(self.sectors)
+            self.count += 1
+            try:
+                self.handle.pwrite(numbered(self.count), sector * SECTOR, self.flags)
+                if self.count % 64 == 0:
+                    self.handle.flush()
+            except nbd.Error as error:
+                self.in_doubt = (sector, self.count)
+                self.failure = error
+                break
+            self.acknowledged[sector] = self.count
+            if self.count % 64 == 0:
+                self.more.set()
+        self.more.set()
+
+    def write_more(self):
+        """Returns when it has written more; fails if it cannot."""
+        for _ in range(2):
+            self.more.clear()
+            assert self.more.wait(support.PATIENCE_SECONDS)
+            assert self.failure is None, self.failure
+
+    def wait_until_fenced(self):
+        """Writes end with EPERM, and nothing else; what was acknowledged can be read."""
+        self.join(support.PATIENCE_SECONDS)
+        assert self.failure is not None, "it goes on writing"
+        assert self.failure.errnum == errno.EPERM, self.failure
+        self.check(self.handle)
+
+    def stop(self):
+        self.done.set()
+        self.join()
+        assert self.failure is None, self.failure
+
+    def check(self, handle):
+        """That `handle` reads what was acknowledged."""
+        for sector, number in self.acknowledged.items():
+            got = handle.pread(SECTOR, sector * SECTOR)
+            assert got == numbered(number), (sector, number, int.from_bytes(got[:8], "little"))
+
+    def leave(self):
+        self.handle.shutdown()
+
+
+class LiveTest(support.DiskTest):
+    SIZE = 64 * MIB
+
+    def setUp(self):
+        super().setUp()
+        self.seed = int(os.environ.get("VHDXM_TEST_SEED", random.SystemRandom().getrandbits(32)))
+        print(f"seed {self.seed}")
+        self.random = random.Random(self.seed)
+        self.here, self.there = self.host("here"), self.host("there")
+
+    def host(self, name, *options):
+        disks = self.folder / name / "disks"
+        disks.mkdir(parents=True)
+        host = Service(self.folder / name, "--incoming", "on", "--outgoing", "on", "--into", disks,
+                       "--listen", "127.0.0.1:0", "--key-file", self.key_file, *options)
+        host.disks = disks
+        self.addCleanup(host.__exit__)
+        return host
+
+    def address(self, host):
+        return host.ask("GET", "/v1/host")[1]["address"]
+
+    def names(self, host):
+        return sorted(one.name for one in host.disks.iterdir() if one.name != ".vhdx-migrate")
+
+    def added(self, host, megabytes=8, name="web01"):
+        path = self.make_disk(f"{name}.vhdx", megabytes=megabytes)
+        path = path.rename(host.disks / path.name)
+        outcome = host.command("disk", "add", name, path)
+        self.assertEqual(outcome.code, 0, outcome)
+        return outcome.of_type("disk_added")[0]
+
+    def guest(self, host, name="web01", known=None, flags=0, size=SIZE):
+        disk = self.exported(host, name)
+        guest = Guest(disk["socket"], size, self.random.getrandbits(32), known, flags)
+        guest.start()
+        self.addCleanup(guest.done.set)
+        guest.write_more()
+        return guest
+
+    def exported(self, host, name="web01"):
+        while (disk := host.ask("GET", f"/v1/disks/{name}?settled=true")[1]).get("state") != "exported":
+            self.assertIn(disk.get("state"), (None, "starting", "released"), disk)
+        return disk
+
+    def state_of(self, host, name="web01"):
+        return host.ask("GET", f"/v1/disks/{name}")[1]["state"]
+
+    def move(self, host, to, *options, name="web01"):
+        outcome = host.command("move", name, "--to", self.address(to), "--progress", "none",
+                               *options)
+        self.assertEqual(outcome.code, 0, outcome)
+        return outcome.of_type("job")[-1]
+
+    def detached(self, host, to, *options, name="web01"):
+        to = to if isinstance(to, str) else self.address(to)
+        outcome = host.command("move", name, "--to", to, "--detach", *options)
+        self.assertEqual(outcome.code, 0, outcome)
+        return outcome.of_type("job")[0]["id"]
+
+    def wait_for(self, host, job, wanted):
+        """The job once `wanted(job)` is true; news are waited for."""
+        revision = 0
+        while True:
+            _, now = host.ask("GET", f"/v1/jobs/{job}?after={revision}&wait=30")
+            if wanted(now):
+                return now
+            self.assertIn(now["state"], ("queued", "running"), now)
+            revision = now["revision"]
+
+    def wait_for_state(self, host, job, *states):
+        return self.wait_for(host, job, lambda now: now["state"] in states)
+
+    def wait_for_phase(self, host, job, *phases):
+        return self.wait_for(
+            host, job, lambda now: now["progress"].get("live", {}).get("phase") in phases)
+
+    def assert_holds(self, host, guest, name="web01"):
+        """The export at `host` has what the guest was told is written."""
+        handle = nbd.NBD()
+        handle.connect_unix(self.exported(host, name)["socket"])
+        guest.check(handle)
+        handle.shutdown()
+
+    def assert_sound(self, host, guest, name="web01"):
+        """Closed, the file is without a fault, and qemu-img reads what the guest was told."""
+        outcome = host.command("disk", "remove", name)
+        self.assertEqual(outcome.code, 0, outcome)
+        path = host.disks / f"{name}.vhdx"
+        support.tool("qemu-img", "check", "-q", "-f", "vhdx", path)
+        self.assertEqual(support.run("check", path).code, 0)
+        raw = self.folder / "raw"
+        support.tool("qemu-img", "convert", "-f", "vhdx", "-O", "raw", path, raw)
+        with open(raw, "rb") as file:
+            for sector, number in guest.acknowledged.items():
+                file.seek(sector * SECTOR)
+                self.assertEqual(file.read(SECTOR), numbered(number), sector)
+        raw.unlink()
+
+    def test_there_and_back(self):
+        self.added(self.here)
+        guest = self.guest(self.here)
+        job = self.move(self.here, self.there)
+        self.assertEqual((job["state"], job["live"], job["exit"]), ("done", True, 0))
+        self.assertEqual(job["ownership"], "web01.vhdx: the destination owns it.")
+        guest.wait_until_fenced()
+        self.assertEqual(self.names(self.here), ["web01.vhdx.owner", "web01.vhdx.released"])
+        self.assertEqual(self.names(self.there), ["web01.vhdx", "web01.vhdx.owner"])
+        self.assert_holds(self.there, guest)
+        listed = self.here.command("disk", "list").of_type("disk")
+        self.assertEqual([(one["name"], one["state"], one["clients"]) for one in listed],
+                         [("web01", "released", 1)])
+        arrival = self.there.command("list").of_type("job")[0]
+        self.assertEqual(arrival["ownership"], "web01.vhdx: this host, the destination, owns it.")
+        # Somebody who still reads the old copy is in the way of the disk that comes back to it.
+        guest_there = self.guest(self.there, known=guest.acknowledged, size=4 * MIB)
+        outcome = self.there.command("move", "web01", "--to", self.address(self.here))
+        self.assertEqual(outcome.code, 5, outcome)
+        guest.leave()
+        guest_there.write_more()
+        back = self.move(self.there, self.here)
+        guest_there.wait_until_fenced()
+        self.assertEqual(self.names(self.there), ["web01.vhdx.owner", "web01.vhdx.released"])
+        self.assertEqual(self.names(self.here), ["web01.vhdx", "web01.vhdx.owner"])
+        self.assert_holds(self.here, guest_there)
+        # Only what was written there since, by the cell, and again whenever it was written to.
+        report = back["report"]
+        self.assertLessEqual(report["bytes_total"] - report["same_bytes"], 8 * MIB, report)
+        self.assertGreater(report["same_bytes"], 40 * MIB)
+        guest_there.leave()
+        self.assert_sound(self.here, guest_there)
+
+    def test_cancelled_the_guest_goes_on_and_another_job_moves_it(self):
+        self.added(self.here, megabytes=24)
+        guest = self.guest(self.here)
+        job = self.detached(self.here, self.there, "--limit", "1M")
+        self.wait_for_phase(self.here, job, "copying")
+        guest.write_more()
+        outcome = self.here.command("cancel", job)
+        self.assertEqual(outcome.code, 0, outcome)
+        over = self.wait_for_state(self.here, job, "cancelled")
+        self.assertEqual((over["exit"], over["ownership"]), (7, "web01.vhdx: the source owns it."))
+        guest.write_more()
+        self.assertEqual(self.state_of(self.here), "exported")
+        self.assertEqual(self.there.ask("GET", "/v1/disks")[1], {"disks": []})
+        self.assertEqual(self.names(self.there), ["web01.vhdx.owner", "web01.vhdx.partial"])
+        # Nobody but the service may throw that away, or write to it.
+        outcome = support.run("cleanup", "web01.vhdx", "--into", self.there.disks)
+        self.assertEqual(outcome.code, 1, outcome)
+        partial = self.there.disks / "web01.vhdx.partial"
+        outcome = support.run("serve", partial, "--socket", self.folder / "s", "--json")
+        self.assertEqual(outcome.code, 1, outcome)
+        self.assertIn("not arrived completely", outcome.of_type("error")[0]["message"])
+        outcome = self.there.command("cleanup", "web01.vhdx")
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(self.names(self.there), [])
+        job = self.move(self.here, self.there)
+        self.assertEqual(job["state"], "done")
+        guest.wait_until_fenced()
+        self.assert_holds(self.there, guest)
+        guest.leave()
+        self.assert_sound(self.there, guest)
+
+    def test_a_cutover_that_waits_and_what_is_set_meanwhile(self):
+        self.added(self.here)
+        guest = self.guest(self.here)
+        job = self.detached(self.here, self.there, "--cutover", "manual", "--max-pause", "1s",
+                            "--limit", "400M")
+        self.wait_for_phase(self.here, job, "ready")
+        guest.write_more()
+        for options in (("--max-pause", "2s"), ("--limit", "200M", "--max-pause", "3s")):
+            outcome = self.here.command("set", job, *options)
+            self.assertEqual(outcome.code, 0, outcome)
+        for words in (("set", job), ("set", job, "--max-pause", "2m"), ("set", "none", "--limit", "1M"),
+                      ("cutover", "none"), ("resolve", "none"),
+                      ("resolve", job, "--force-owner-here")):
+            self.assertEqual(self.here.command(*words).code, 2, words)
+        self.assertEqual(self.here.command("disk", "remove", "web01", "--force").code, 5)
+        # Pausing ends the job's connections; what it has at the destination is compared.
+        self.assertEqual(self.here.command("pause", job).code, 0)
+        paused = self.wait_for_state(self.here, job, "paused")
+        self.assertEqual((paused["max_pause_ms"], paused["limit"]), (3000, 200 * MIB))
+        self.assertEqual(self.here.command("resume", job).code, 0)
+        self.wait_for_phase(self.here, job, "ready")
+        guest.write_more()
+        outcome = self.here.command("cutover", job)
+        self.assertEqual(outcome.code, 0, outcome)
+        over = self.wait_for_state(self.here, job, "done")
+        live = over["report"]["live"]
+        self.assertLessEqual(live["pause_us"], 3_000_000)
+        self.assertTrue(live["passes"][-1]["held"])
+        guest.wait_until_fenced()
+        self.assert_holds(self.there, guest)
+        self.assertEqual(self.here.command("cancel", job).code, 1)
+        guest.leave()
+
+    # --- what is cut short ----------------------------------------------------------------------
+    def hand_over_until(self, step, act, name, flags=0):
+        """A move whose control connection ends at a step of the hand-over, and `act()` is called
+        then. The steps by what is not delivered any more: "prepare", "prepared", "released", "owned"."""
+        self.added(self.here, megabytes=4, name=name)
+        guest = self.guest(self.here, name, flags=flags)
+        usual, new = set(), []
+        armed, cut = threading.Event(), threading.Event()
+
+        def end():
+            if not cut.is_set():
+                act()
+                cut.set()
+
+        def tamper(connection, _before, piece):
+            if connection != 0:
+                return piece
+            if not armed.is_set():
+                usual.add(len(piece))
+            elif len(piece) not in usual:
+                # Each waits for the answer to the one before: Prepare, then Released.
+                new.append(len(piece))
+                if (step, len(new)) in (("prepare", 1), ("released", 2)):
+                    return end()
+            return piece
+
+        def tamper_back(connection, _before, piece):
+            if connection == 0 and (step, len(new)) in (("prepared", 1), ("owned", 2)):
+                return end()
+            return piece
+
+        proxy = Proxy(self.address(self.there), tamper, tamper_back)
+        job = self.detached(self.here, proxy.address, "--cutover", "manual", "--max-pause", "20s",
+                            name=name)
+        self.wait_for(self.here, job, lambda now: now["progress"].get("live", {}).get("pass", 0) > 5)
+        armed.set()
+        self.assertEqual(self.here.command("cutover", job).code, 0)
+        self.assertTrue(cut.wait(support.PATIENCE_SECONDS))
+        proxy.tamper = proxy.tamper_back = None
+        return guest, job, proxy
+
+    def owners(self, name):
+        """Hosts whose export of the disk lets a client write."""
+        return [host for host in (self.here, self.there)
+                if host.ask("GET", f"/v1/disks/{name}?settled=true")[1].get("state") == "exported"]
+
+    def resolved(self, job, sentence):
+        outcome = self.here.command("resolve", job)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(outcome.of_type("resolved")[0]["ownership"], sentence)
+        self.assertEqual(self.here.ask("GET", f"/v1/jobs/{job}")[1]["state"], "done")
+
+    def test_a_connection_that_breaks_in_the_hand_over(self):
+        for step in ("prepare", "prepared", "released", "owned"):
+            with self.subTest(step):
+                guest, job, _ = self.hand_over_until(step, lambda: None, step)
+                over = self.wait_for_state(self.here, job, "failed", "blocked")
+                if step.startswith("prepare"):
+                    self.assertEqual((over["state"], over["exit"]), ("failed", 5), over)
+                    guest.write_more()
+                    self.assertEqual(self.owners(step), [self.here])
+                    self.assertEqual(self.here.command("resume", job).code, 0)
+                    self.wait_for_phase(self.here, job, "ready")
+                    self.assertEqual(self.here.command("cutover", job).code, 0)
+                    self.wait_for_state(self.here, job, "done")
+                    guest.wait_until_fenced()
+                else:
+                    self.assertEqual((over["state"], over["exit"]), ("blocked", 8), over)
+                    guest.wait_until_fenced()
+                    self.assertNotIn(self.here, self.owners(step))
+                    for act in ("resume", "cancel", "pause"):
+                        self.assertEqual(self.here.command(act, job).code, 1)
+                    self.assertEqual(self.here.command("watch", job).code, 8)
+                    self.resolved(job, f"{step}.vhdx: the destination owns it.")
+                self.assert_holds(self.there, guest, step)
+                self.assertEqual(self.owners(step), [self.there])
+                guest.leave()
+                if step == "released":
+                    self.assert_sound(self.there, guest, step)
+
+    def test_a_destination_that_is_killed_in_the_hand_over(self):
+        for step in ("released", "owned"):
+            with self.subTest(step):
+                guest, job, proxy = self.hand_over_until(step, self.there.kill, step)
+                self.wait_for_state(self.here, job, "blocked")
+                guest.wait_until_fenced()
+                self.assertEqual(self.here.command("resolve", job).code, 8)
+                self.there.start()
+                proxy.target = ("127.0.0.1", int(self.address(self.there).rpartition(":")[2]))
+                self.resolved(job, f"{step}.vhdx: the destination owns it.")
+                self.assert_holds(self.there, guest, step)
+                self.assertEqual(self.owners(step), [self.there])
+                guest.leave()
+                self.assert_sound(self.there, guest, step)
+
+    def test_a_source_that_is_killed_in_the_hand_over(self):
+        for step in ("prepare", "released", "owned"):
+            with self.subTest(step):
+                def kill(name=step):
+                    pid = self.here.ask("GET", f"/v1/disks/{name}")[1]["mover_pid"]
+                    self.here.kill()
+                    os.kill(pid, signal.SIGKILL)
+                    wait_for_end(pid)
+                # What a guest wrote through to the disk outlives the process that wrote it.
+                guest, job, _ = self.hand_over_until(step, kill, step, nbd.CMD_FLAG_FUA)
+                guest.join()
+                self.here.start()
+                over = self.wait_for_state(self.here, job, "interrupted", "blocked", "done")
+                if step == "prepare":
+                    self.assertEqual(over["state"], "interrupted", over)
+                    self.assert_holds(self.here, guest, step)
+                    self.assertEqual(self.owners(step), [self.here])
+                    self.assertEqual(self.here.command("resume", job).code, 0)
+                    self.wait_for_phase(self.here, job, "ready")
+                    self.assertEqual(self.here.command("cutover", job).code, 0)
+                    self.wait_for_state(self.here, job, "done")
+                else:
+                    self.assertEqual(over["state"], "blocked", over)
+                    self.assertNotIn(self.here, self.owners(step))
+                    self.resolved(job, f"{step}.vhdx: the destination owns it.")
+                self.assert_holds(self.there, guest, step)
+                self.assertEqual(self.owners(step), [self.there])
+                self.assert_sound(self.there, guest, step)
+
+    def test_force_when_the_other_host_is_lost(self):
+        guest, job, _ = self.hand_over_until("released", self.there.kill, "web01")
+        self.wait_for_state(self.here, job, "blocked")
+        guest.wait_until_fenced()
+        guest.leave()
+        self.assertEqual(self.here.command("resolve", "web01", "--peer-destroyed").code, 2)
+        outcome = self.here.command("resolve", "web01", "--force-owner-here", "--peer-destroyed")
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(self.owners_here("web01"), "exported")
+        self.assertIn("two copies", self.here.log_text())
+        again = self.guest(self.here, known=guest.acknowledged)
+        again.stop()
+        self.assert_holds(self.here, again)
+        again.leave()
+        self.assert_sound(self.here, again)
+        # And the other one, had it been this one that was lost.
+        self.there.start()
+        outcome = self.there.command("resolve", "web01.vhdx")
+        self.assertEqual(outcome.code, 8, outcome)
+        outcome = self.there.command("resolve", "web01.vhdx", "--force-owner-here",
+                                     "--peer-destroyed")
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assert_holds(self.there, guest)
+
+    def owners_here(self, name):
+        return self.here.ask("GET", f"/v1/disks/{name}?settled=true")[1]["state"]
+
+
+if __name__ == "__main__":
+    support.main()

@@ -1,0 +1,220 @@
+// How the host's service ends a hand-over that was cut short.
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <filesystem>
+#include <utility>
+
+#include "migration/handover_meeting.h"
+#include "migration/handover_text.h"
+#include "tools/host_service.h"
+#include "transfer/handover_call.h"
+#include "transfer/pairing_key.h"
+#include "transfer/partials.h"
+
+namespace vhdxm::tools {
+namespace {
+
+using migration::HandoverEnd;
+using migration::JobRecord;
+using migration::MeetingEnd;
+using migration::ServiceJob;
+
+CommandFailure still_unclear(const std::string& message, const std::string& advice,
+                             const std::string& ownership) {
+  return {.message = message, .advice = advice, .exit = ExitCode::kInDoubt, .ownership = ownership};
+}
+
+}  // namespace
+
+/// Of disks that are taken without the connection that brought them.
+Result<void> HostService::own_files(const std::vector<migration::DiskPlace>& places) const {
+  for (const migration::DiskPlace& place : places) {
+    const std::string path =
+        fmt::format("{}/{}", place.folder, migration::OwnershipStore::partial_name(place));
+    const uid_t uid = settings_.owner_uid ? *settings_.owner_uid : static_cast<uid_t>(-1);
+    const gid_t gid = settings_.owner_gid ? *settings_.owner_gid : static_cast<gid_t>(-1);
+    if (::lchown(path.c_str(), uid, gid) != 0) return errno_error("set the owner").about(path);
+    if (::chmod(path.c_str(), settings_.file_mode) != 0) {
+      return errno_error("set the file mode").about(path);
+    }
+  }
+  return {};
+}
+
+void HostService::export_again(const std::string& path) {
+  const auto disk = registry_->find_path(path);
+  if (!disk) return;
+  exports_.end(disk->name, /*force=*/true);
+  exports_.begin(*disk);
+}
+
+/// The file that somebody means by a job, a registered name, or the name of a disk that arrives.
+std::string HostService::path_meant(const std::string& what,
+                                    const std::optional<JobView>& job) const {
+  if (job) return job->job.path;
+  if (const auto disk = registry_->find(what)) return disk->path;
+  if (settings_.folder.empty() || !Directory::is_plain_name(what)) return "";
+  const std::string path = settings_.folder + "/" + what;
+  return path.ends_with(".vhdx") ? path : path + ".vhdx";
+}
+
+HostService::Outcome<OwnerSentence> HostService::resolve(const std::string& what, bool force) {
+  const std::lock_guard resolving(resolve_mutex_);
+  auto job = jobs_->find(what);
+  if (!job) job = jobs_->find_blocked(what);
+  const std::string path = path_meant(what, job);
+  if (path.empty()) {
+    return usage_failure(fmt::format("there is neither a job nor a disk '{}'", what),
+                         "`vhdx-migrate list` and `vhdx-migrate disk list` show all.");
+  }
+  VHDXM_COMMAND_TRY(const auto unclear, owner_->unclear(path));
+  if (!unclear) {
+    // What was put right since tells how it is.
+    if (job && job->job.state == ServiceJob::State::kBlocked) {
+      const std::string sentence = fmt::format("{}: this host, the source, owns it.", path);
+      const auto over = jobs_->resolve(job->job.id, {.state = ServiceJob::State::kFailed,
+                                                     .exit = ExitCode::kFailed,
+                                                     .message = "it was not handed over",
+                                                     .ownership = sentence});
+      if (over.has_error()) return over.error();
+      return OwnerSentence{sentence};
+    }
+    return usage_failure(fmt::format("there is nothing to resolve about '{}'", what),
+                         "Jobs that are blocked can be resolved: `vhdx-migrate list` shows them.");
+  }
+  if (!migration::is_of_source(unclear->record.state)) {
+    return resolve_here(path, unclear->record, force);
+  }
+  if (force) return take_back(path, *unclear, job);
+  if (!job) {
+    return usage_failure(fmt::format("no job says which host {} went to", what),
+                         "Only --force-owner-here --peer-destroyed is left, if that host is lost.");
+  }
+  return ask_destination(*unclear, *job);
+}
+
+/// At the destination, which prepared what it may take only when the source says so.
+HostService::Outcome<OwnerSentence> HostService::resolve_here(const std::string& path,
+                                                              const JobRecord& record, bool force) {
+  if (record.state != migration::JobState::kPrepared) {
+    return OwnerSentence{migration::owner_sentence(record)};
+  }
+  if (!force) {
+    return still_unclear(fmt::format("{} waits for the word of its source", path),
+                         "Run `vhdx-migrate resolve` at the source's host.",
+                         migration::owner_sentence(record));
+  }
+  log_.warning(fmt::format("{}: made this host's by force. {}", path, migration::kForceWarning));
+  VHDXM_COMMAND_TRY(const auto taken,
+                    migration::take_by_force(owner_->ownership(), record,
+                                             [this](const auto& all) { return own_files(all); }));
+  for (const auto& disk : taken.disks) take_over_disk(path_of(disk.place));
+  const std::lock_guard lock(owner_->ownership().mutex);
+  VHDXM_COMMAND_TRY_VOID(owner_->ownership().store.drop(taken));
+  return OwnerSentence{migration::owner_sentence(taken)};
+}
+
+/// At the source, by force.
+HostService::Outcome<OwnerSentence> HostService::take_back(const std::string& path,
+                                                           const HostOwner::Unclear& unclear,
+                                                           const std::optional<JobView>& job) {
+  const auto disk = registry_->find_path(path);
+  if (disk) {
+    // Its mover refuses writes for ever.
+    if (const auto refusal = exports_.end(disk->name, /*force=*/true)) {
+      return CommandFailure{.message = fmt::format("{}: {}", disk->name, refusal->problem),
+                            .advice = "Look into the service's log, and run it again.",
+                            .exit = ExitCode::kFailed,
+                            .ownership = {}};
+    }
+  }
+  log_.warning(fmt::format("{}: taken back by force. {}", path, migration::kForceWarning));
+  auto taken = migration::take_back_by_force(owner_->ownership(), unclear.record, unclear.in_doubt);
+  if (disk) exports_.begin(*disk);
+  if (taken.has_error()) return failure_of(taken.error());
+  if (job && job->job.state == ServiceJob::State::kBlocked) {
+    const auto over =
+        jobs_->resolve(job->job.id, {.state = ServiceJob::State::kFailed,
+                                     .exit = ExitCode::kFailed,
+                                     .message = "the source took the disk back by force",
+                                     .ownership = *taken});
+    if (over.has_error()) return over.error();
+  }
+  return OwnerSentence{std::move(*taken)};
+}
+
+/// At the source: its destination is asked.
+HostService::Outcome<OwnerSentence> HostService::ask_destination(const HostOwner::Unclear& unclear,
+                                                                 const JobView& view) {
+  const ServiceJob& job = view.job;
+  VHDXM_COMMAND_TRY(const auto key, transfer::PairingKey::read_file(job.key_file));
+  const transfer::SenderOptions options{
+      .disk_path = {}, .host = job.host, .port = job.port, .key = key};
+  const std::string name =
+      job.name_there.empty() ? std::filesystem::path(job.path).filename().string() : job.name_there;
+  const MeetingEnd met = migration::meet_destination(
+      owner_->ownership(), unclear.record, unclear.in_doubt,
+      [&](const transfer::HandoverBody& message) {
+        return transfer::call_about_handover(options, unclear.record.job, name, message);
+      });
+  if (!met.end) {
+    const std::string why =
+        met.failure ? failure_of(*met.failure).message : "what the two hosts know does not fit";
+    return still_unclear(fmt::format("{} is as unclear as before: {}", job.id, why),
+                         "Run it again when the other host's service can be reached.",
+                         met.owner_sentence);
+  }
+  const bool done = met.end->kind == HandoverEnd::Kind::kDone;
+  // Where this host keeps the disk after all, its mover opens it anew.
+  if (!done) export_again(job.path);
+  if (job.state == ServiceJob::State::kBlocked) {
+    const auto over = jobs_->resolve(
+        job.id, {.state = done ? ServiceJob::State::kDone : ServiceJob::State::kFailed,
+                 .exit = done ? ExitCode::kDone : ExitCode::kFailed,
+                 .message = done ? "" : "the hand-over came to nothing",
+                 .ownership = met.end->sentence});
+    if (over.has_error()) return over.error();
+  }
+  return OwnerSentence{met.end->sentence};
+}
+
+std::optional<CommandFailure> HostService::remove_arrived(const std::string& name) {
+  const std::lock_guard resolving(resolve_mutex_);
+  const auto folder = Directory::open(settings_.folder);
+  if (folder.has_error()) return failure_of(folder.error());
+  const auto partials = transfer::list_partials(**folder);
+  if (partials.has_error()) return failure_of(partials.error());
+  const auto partial = std::find_if(partials->begin(), partials->end(),
+                                    [&](const auto& one) { return one.name == name; });
+  migration::HostOwnership& ownership = owner_->ownership();
+  {
+    const std::lock_guard lock(ownership.mutex);
+    const auto sidecar = ownership.store.sidecar({.folder = settings_.folder, .name = name});
+    if (sidecar.has_error()) return failure_of(sidecar.error());
+    const bool arrives = *sidecar && ((*sidecar)->state == migration::OwnershipState::kReceiving ||
+                                      (*sidecar)->state == migration::OwnershipState::kIncoming);
+    if (!arrives) {
+      return usage_failure(fmt::format("there is neither a job '{}' nor a disk of that name that "
+                                       "has not arrived completely",
+                                       name),
+                           "`vhdx-migrate list` shows all jobs.");
+    }
+    if (partial != partials->end() && partial->in_use) {
+      return CommandFailure{.message = fmt::format("{} is being received now", name),
+                            .advice = "Cancel the job at its source.",
+                            .exit = ExitCode::kNetwork,
+                            .ownership = {}};
+    }
+    const auto cleaned = ownership.store.cleanup((*sidecar)->job);
+    if (cleaned.has_error()) return failure_of(cleaned.error());
+  }
+  if (partial == partials->end()) return std::nullopt;
+  const auto removed = transfer::remove_partial(**folder, *partial);  // its journal
+  if (removed.has_error()) return failure_of(removed.error());
+  return std::nullopt;
+}
+
+}  // namespace vhdxm::tools

@@ -1,0 +1,356 @@
+#include "tools/live_job.h"
+
+#include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <chrono>
+#include <filesystem>
+#include <mutex>
+#include <optional>
+#include <utility>
+
+#include "migration/host_records.h"
+#include "migration/json_fields.h"
+#include "migration/live_move.h"
+#include "migration/service_job.h"
+#include "tools/command_failure.h"
+#include "tools/detached_process.h"
+#include "tools/job_files.h"
+#include "tools/json_output.h"
+#include "tools/live_progress_json.h"
+#include "tools/mover_server.h"
+#include "tools/progress_sample.h"
+#include "tools/send_summary.h"
+#include "tools/service_log.h"
+
+namespace vhdxm::tools {
+namespace {
+
+using migration::HandoverEnd;
+using migration::LiveMove;
+using migration::LiveMoveOptions;
+using migration::LiveMoveResult;
+using migration::ServiceJob;
+using migration::ServiceJobStore;
+using LiveJobClock = std::chrono::steady_clock;
+
+constexpr std::chrono::milliseconds kLivePublishInterval{200};
+/// Who looks whether the job's process lives has the lock for a moment.
+constexpr std::chrono::milliseconds kLockRetry{5};
+constexpr unsigned kLockTries = 1000;
+
+}  // namespace
+
+class LiveJob::Run {
+ public:
+  explicit Run(Setting setting)
+      : setting_(std::move(setting)), log_(STDERR_FILENO, ServiceLog::stderr_is_journal()) {}
+
+  const std::string& id() const { return setting_.id; }
+
+  /// False: it has not begun.
+  bool run(const Begun& begun) {
+    if (!begin()) return false;
+    begun(true);
+    finish(move_->run());
+    write();
+    boost::json::object event;
+    event["event"] = "ended";
+    server_->publish(event);
+    return true;
+  }
+
+  /// From here on another process, or thread, may have the job.
+  void let_go() {
+    server_.reset();
+    lock_.reset();
+  }
+
+  void cancel() {
+    const std::lock_guard lock(mutex_);
+    end_asked_ = EndAsked::kInterrupt;
+    if (move_) move_->cancel();
+  }
+
+ private:
+  enum class EndAsked : std::uint8_t { kNo, kPause, kCancel, kInterrupt };
+
+  bool begin() {
+    auto store = ServiceJobStore::open(setting_.state_folder + "/jobs");
+    if (store.has_error()) return complain(store.error());
+    store_ = std::move(*store);
+    auto job = store_->read(setting_.id);
+    if (job.has_error()) return complain(job.error());
+    job_ = std::move(*job);
+    // As long as another process has the job, its record is that one's.
+    if (const auto locked = take_lock(); locked.has_error()) return complain(locked.error());
+    if (const auto ready = make_ready(); ready.has_error()) return refuse(ready.error());
+    job_.state = ServiceJob::State::kRunning;
+    job_.live = true;
+    return write();
+  }
+
+  Result<void> make_ready() {
+    VHDXM_TRY(const auto key, transfer::PairingKey::read_file(job_.key_file));
+    const std::filesystem::path path(setting_.path);
+    VHDXM_TRY(records_, migration::HostRecords::open(setting_.state_folder, {path.parent_path()}));
+    {
+      const std::lock_guard lock(mutex_);
+      move_ = std::make_unique<LiveMove>(
+          records_->ownership(), options(key, path),
+          [this](const transfer::Progress& progress, const transfer::LiveProgress& live) {
+            note(progress, live);
+          });
+      if (end_asked_ != EndAsked::kNo) move_->cancel();
+    }
+    VHDXM_TRY(server_,
+              MoverServer::start(job_socket_path(setting_.run_folder, setting_.id),
+                                 [this](const std::string& op, const boost::json::object& request) {
+                                   return answer(op, request);
+                                 }));
+    return {};
+  }
+
+  Result<void> take_lock() {
+    const std::string path = job_lock_path(setting_.run_folder, setting_.id);
+    for (unsigned tries = 0; tries < kLockTries; ++tries) {
+      VHDXM_TRY(auto lock, ProcessLock::take(path));
+      if (lock) {
+        lock_.emplace(std::move(*lock));
+        return {};
+      }
+      std::this_thread::sleep_for(kLockRetry);
+    }
+    errno = EWOULDBLOCK;
+    return errno_error("another process has the job").about(path);
+  }
+
+  LiveMoveOptions options(const transfer::PairingKey& key,
+                          const std::filesystem::path& path) const {
+    LiveMoveOptions options{
+        .sender = {.disk_path = {},
+                   .host = job_.host,
+                   .port = job_.port,
+                   .key = key,
+                   .streams = static_cast<unsigned>(job_.streams),
+                   .limit_bytes_per_second = job_.limit,
+                   .mode = mode_named(job_.mode)},
+        .disks = {{.disk = setting_.disk,
+                   .place = {.folder = path.parent_path(), .name = path.filename()},
+                   .name_there = job_.name_there}}};
+    if (job_.max_pause_ms != 0) {
+      options.limits.max_pause = std::chrono::milliseconds(job_.max_pause_ms);
+    }
+    options.limits.hold_when_ready = job_.cutover == "auto";
+    return options;
+  }
+
+  MoverAnswer answer(const std::string& op, const boost::json::object& request) {
+    MoverAnswer answer;
+    answer.fields["kind"] = "job";
+    answer.fields["software"] = VHDXM_VERSION;
+    answer.fields["pid"] = ::getpid();
+    answer.fields["id"] = setting_.id;
+    if (op == "pause" || op == "cancel") {
+      {
+        const std::lock_guard lock(mutex_);
+        end_asked_ = op == "pause" ? EndAsked::kPause : EndAsked::kCancel;
+      }
+      move_->cancel();
+      return answer;
+    }
+    if (op == "cutover") {
+      move_->cut_over();
+      return answer;
+    }
+    if (op == "set") return set(request, std::move(answer));
+    if (op != "status" && op != "subscribe") {
+      return mover_error("unknown_op", fmt::format("a live job does not know '{}'", op));
+    }
+    answer.subscribes = op == "subscribe";
+    const std::lock_guard lock(mutex_);
+    answer.fields["progress"] = progress_;
+    return answer;
+  }
+
+  MoverAnswer set(const boost::json::object& request, MoverAnswer answer) {
+    std::int64_t version = 0;
+    std::string op;
+    std::uint64_t limit = 0;
+    std::uint64_t max_pause_ms = 0;
+    migration::JsonFields fields(request);
+    fields.number("version", version, kMoverProtocol, kMoverProtocol);
+    fields.text("op", op);
+    fields.number("limit", limit, ~std::uint64_t{0});
+    fields.number("max_pause_ms", max_pause_ms, ServiceJob::kMaxPauseMsMax);
+    if (const std::string complaint = fields.finish(); !complaint.empty()) {
+      return mover_error("bad_request", complaint);
+    }
+    if (fields.has("limit")) {
+      move_->set_limit(limit);
+      const std::lock_guard lock(mutex_);
+      limit_set_ = limit;
+    }
+    if (fields.has("max_pause_ms") && max_pause_ms != 0) {
+      move_->set_max_pause(std::chrono::milliseconds(max_pause_ms));
+      const std::lock_guard lock(mutex_);
+      max_pause_set_ = max_pause_ms;
+    }
+    return answer;
+  }
+
+  void note(const transfer::Progress& progress, const transfer::LiveProgress& live) {
+    const auto now = LiveJobClock::now();
+    const std::lock_guard lock(mutex_);
+    ProgressSample sample = sample_of(progress);
+    if (live.phase != transfer::LivePhase::kCopying) sample.phase = to_string(live.phase);
+    if (sample.phase != phase_) pace_.reset();
+    pace_.add(now, sample.done);
+    streams_most_ = std::max(streams_most_, progress.streams);
+    if (sample.phase == phase_ && now - published_ < kLivePublishInterval) return;
+    phase_ = sample.phase;
+    published_ = now;
+    progress_ = progress_fields(sample, pace_);
+    progress_["live"] = live_fields(live);
+    boost::json::object event;
+    event["event"] = "progress";
+    event["progress"] = progress_;
+    server_->publish(event);
+  }
+
+  void finish(const LiveMoveResult& result) {
+    const std::lock_guard lock(mutex_);
+    job_.ended = rfc3339(std::chrono::system_clock::now());
+    job_.ownership = result.owner_sentence;
+    // What was set goes for the next time, too.
+    if (limit_set_) job_.limit = *limit_set_;
+    if (max_pause_set_) job_.max_pause_ms = *max_pause_set_;
+    job_.exit = result.exit_code();
+    switch (result.kind) {
+      case HandoverEnd::Kind::kDone:
+      case HandoverEnd::Kind::kReclaimed:
+        return finish_well(result);
+      case HandoverEnd::Kind::kUnconfirmed:
+        job_.state = ServiceJob::State::kBlocked;
+        job_.message = "the destination has not said that it took the disk: " + cause_of(result);
+        job_.advice = fmt::format("When the other host can be reached: `vhdx-migrate resolve {}`.",
+                                  setting_.id);
+        return;
+      case HandoverEnd::Kind::kCancelled:
+        return finish_cancelled();
+      default:
+        break;
+    }
+    job_.state = ServiceJob::State::kFailed;
+    if (!result.failure) return;
+    const CommandFailure failure = failure_of(*result.failure);
+    job_.exit = static_cast<std::int64_t>(failure.exit);
+    job_.message = failure.message;
+    job_.advice = failure.advice;
+  }
+
+  static std::string cause_of(const LiveMoveResult& result) {
+    return result.failure ? failure_of(*result.failure).message : "the job ended";
+  }
+
+  void finish_well(const LiveMoveResult& result) {
+    job_.state = ServiceJob::State::kDone;
+    if (result.report) {
+      job_.report =
+          summary_json({.report = *result.report, .host = job_.host, .streams = streams_most_});
+    }
+    job_.report["command"] = "move";
+    job_.report["ownership"] = json_text(result.owner_sentence);
+    job_.report["live"] = live_fields(result.live);
+  }
+
+  void finish_cancelled() {
+    const bool paused = end_asked_ == EndAsked::kPause;
+    job_.advice = "`vhdx-migrate cleanup` removes it there.";
+    if (end_asked_ == EndAsked::kInterrupt) {
+      job_.state = ServiceJob::State::kInterrupted;
+      job_.exit = static_cast<std::int64_t>(ExitCode::kNetwork);
+      job_.message = "the disk was closed; the destination keeps what has arrived";
+    } else {
+      job_.state = paused ? ServiceJob::State::kPaused : ServiceJob::State::kCancelled;
+      job_.exit = paused ? 0 : static_cast<int>(ExitCode::kCancelled);
+      job_.message = paused ? "paused; the destination keeps what has arrived"
+                            : "cancelled; the destination keeps what has arrived";
+    }
+    if (job_.state != ServiceJob::State::kCancelled) {
+      job_.advice = "`vhdx-migrate resume` goes on with it.";
+    }
+  }
+
+  bool complain(const Error& error) {
+    log_.error(fmt::format("{}: {}", setting_.id, describe(error)));
+    return false;
+  }
+
+  /// Before it began. Always false.
+  bool refuse(const Error& error) {
+    const CommandFailure failure = failure_of(error);
+    job_.ended = rfc3339(std::chrono::system_clock::now());
+    job_.state = ServiceJob::State::kFailed;
+    job_.exit = static_cast<std::int64_t>(failure.exit);
+    job_.message = failure.message;
+    job_.advice = failure.advice;
+    job_.ownership = "This host owns the disk, as before.";
+    write();
+    return false;
+  }
+
+  bool write() {
+    const auto written = store_->write(job_);
+    return written.has_value() || complain(written.error());
+  }
+
+  const Setting setting_;
+  ServiceLog log_;
+  std::optional<ProcessLock> lock_;
+  std::unique_ptr<ServiceJobStore> store_;
+  std::unique_ptr<migration::HostRecords> records_;
+  ServiceJob job_;  ///< Of the job's thread.
+  std::mutex mutex_;
+  std::unique_ptr<LiveMove> move_;  ///< Made under mutex_; it stays.
+  // Protected by mutex_:
+  EndAsked end_asked_ = EndAsked::kNo;
+  std::optional<std::uint64_t> limit_set_;
+  std::optional<std::uint64_t> max_pause_set_;
+  Pace pace_;
+  std::string phase_;
+  unsigned streams_most_ = 0;
+  LiveJobClock::time_point published_{};
+  boost::json::object progress_;
+
+  std::unique_ptr<MoverServer> server_;  // Last: its thread uses the others.
+};
+
+LiveJob::LiveJob(Setting setting, Begun begun) : run_(std::make_unique<Run>(std::move(setting))) {
+  // Signals are for the threads of whoever runs this.
+  sigset_t all;
+  sigset_t before;
+  ::sigfillset(&all);
+  ::pthread_sigmask(SIG_SETMASK, &all, &before);
+  thread_ = std::thread([this, begun = std::move(begun)] {
+    const bool has_begun = run_->run(begun);
+    over_ = true;  // before anybody can find the lock free, and ask for another job
+    run_->let_go();
+    if (!has_begun) begun(false);
+  });
+  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+LiveJob::~LiveJob() {
+  run_->cancel();
+  thread_.join();
+}
+
+const std::string& LiveJob::id() const {
+  return run_->id();
+}
+
+}  // namespace vhdxm::tools

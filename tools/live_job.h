@@ -1,0 +1,48 @@
+// A job that moves the disk of a mover while guests use it, ownership and all.
+//
+// It runs in the disk's mover, and is for the service what the process of any job is
+// (tools/job_runner.h): it holds the job's lock as long as it runs, listens at the job's control
+// socket, and writes down the end. docs/mover.md is what is said there.
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <memory>
+#include <string>
+#include <thread>
+
+#include "transfer/live_disk.h"
+
+namespace vhdxm::tools {
+
+class LiveJob {
+ public:
+  struct Setting {
+    std::string state_folder;  ///< Of the service: the job's record, and those of ownership.
+    std::string run_folder;
+    std::string id;  ///< Of the job, whose record is there.
+    std::shared_ptr<transfer::LiveDisk> disk;
+    std::string path;  ///< Of its file.
+  };
+  /// Hears once, from the job's thread, whether it has begun; if not, its record says why, where
+  /// there is one.
+  using Begun = std::function<void(bool begun)>;
+
+  LiveJob(Setting setting, Begun begun);
+  /// Cancels it, unless the disk is released, and waits for its end.
+  ~LiveJob();
+  LiveJob(const LiveJob&) = delete;
+  LiveJob& operator=(const LiveJob&) = delete;
+
+  const std::string& id() const;
+  /// Its record is written, and its lock is free, or will be in a moment.
+  bool over() const { return over_; }
+
+ private:
+  class Run;
+  const std::unique_ptr<Run> run_;
+  std::atomic<bool> over_ = false;
+  std::thread thread_;
+};
+
+}  // namespace vhdxm::tools
