@@ -149,8 +149,8 @@ class ExtentQueue {
   StreamState stream_state(std::uint32_t stream) const;
   /// Frames that were acknowledged, of all streams together.
   std::uint64_t acknowledged() const;
-  /// Whether there is a disk or pass to be sent, and nothing of it is being read or packed: what was
-  /// handed out is under way, and the next step is the receiver's.
+  /// Whether there is a disk or pass to be sent, and nothing of it is being read or packed: what
+  /// was handed out is under way, and the next step is the receiver's.
   bool waits_for_receiver() const;
   /// The most that was ever under way: payload that took credit, frames that await acknowledgement.
   struct HighWater {
