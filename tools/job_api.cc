@@ -22,7 +22,7 @@ using migration::ServiceJob;
 /// That a client may wait for news.
 constexpr std::uint64_t kWaitSecondsMax = 60;
 
-HttpReply no_such_job(const std::string& id) {
+HttpReply no_job_found(const std::string& id) {
   return error_reply(404, "not_found", fmt::format("there is no job '{}'", id),
                      "GET /v1/jobs lists those that there are.");
 }
@@ -74,7 +74,7 @@ HttpReply get_job(HostService& service, const HttpRequest& request, const std::s
         "docs/control-api.md has all resources.");
   }
   const auto found = find_any(service, id);
-  if (!found) return no_such_job(id);
+  if (!found) return no_job_found(id);
   HttpReply reply = json_reply(200, found->first);
   const bool has_news = found->second || found->first.at("revision").as_uint64() > *after;
   if (!has_news && *wait != 0) reply.wait = std::chrono::seconds(*wait);
@@ -135,7 +135,7 @@ HttpReply start_job(HostService& service, const HttpRequest& request) {
 }
 
 HttpReply set_job(HostService& service, const HttpRequest& request, const std::string& id) {
-  if (!service.jobs().find(id)) return no_such_job(id);
+  if (!service.jobs().find(id)) return no_job_found(id);
   std::string complaint;
   const auto body = migration::parse_json_object(request.body, complaint);
   if (!body) return bad_body(complaint);
@@ -187,7 +187,7 @@ using JobAct = JobDesk::Outcome<JobView> (JobDesk::*)(const std::string&);
 HttpReply act_on(HostService& service, const std::string& id, JobAct act) {
   if (!service.jobs().find(id)) {
     const HostArrivals* const arrivals = service.arrivals();
-    if (arrivals == nullptr || !arrivals->find(id)) return no_such_job(id);
+    if (arrivals == nullptr || !arrivals->find(id)) return no_job_found(id);
     return error_reply(409, "not_here", fmt::format("{} is the other host's job", id),
                        "Do that there.");
   }
@@ -203,7 +203,7 @@ HttpReply forget(HostService& service, const std::string& id) {
                       !Directory::is_plain_name(id);
   if (is_job) return act_on(service, id, &JobDesk::forget);
   if (const auto failure = service.remove_arrived(id)) {
-    return failure->exit == ExitCode::kUsage ? no_such_job(id) : reply_of(*failure);
+    return failure->exit == ExitCode::kUsage ? no_job_found(id) : reply_of(*failure);
   }
   json::object removed;
   removed["removed"] = json_text(id);
