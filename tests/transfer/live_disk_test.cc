@@ -238,8 +238,8 @@ struct WatchedDisk {
 
 // Marked before, it could be taken and read by a copier before the bytes are there.
 TEST(LiveDisk, IsMarkedWhenTheImageHasIt) {
-  WatchedDisk made;
   int changes = 0;
+  WatchedDisk made;  // tells of changes when it goes, too
   made.file->watch([&](Change change) -> Result<void> {
     if (change == Change::kSync) return {};
     ++changes;
@@ -282,8 +282,8 @@ TEST(LiveDisk, AWriteThatFailedIsMarkedToo) {
 }
 
 TEST(LiveDisk, IsDurableBeforeTheAnswerIfItIsAskedFor) {
-  WatchedDisk made;
   int syncs = 0;
+  WatchedDisk made;  // tells of changes when it goes, too
   made.file->watch([&](Change change) -> Result<void> {
     if (change == Change::kSync) ++syncs;
     return {};
