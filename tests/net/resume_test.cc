@@ -59,7 +59,7 @@ TEST_F(Resume, BreaksAgainAndAgain) {
   const JobReport report = send_again(disk, one_stream(disk, receiver.port()));
   EXPECT_EQ(report.totals.same_bytes, report.totals.resumed_bytes);
   // A reset takes what the receiver had not read with it, so a round may add little; never nothing.
-  EXPECT_GT(report.totals.same_bytes, 0U);
+  EXPECT_GE(report.totals.same_bytes, kMiB);
 }
 
 TEST_F(Resume, ASenderThatIsCancelledLeavesAPartial) {
