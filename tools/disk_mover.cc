@@ -93,6 +93,7 @@ MoverAnswer DiskMover::move(const boost::json::object& request) {
   const std::lock_guard lock(mutex_);
   if (ending_) return mover_error("in_use", "the disk is being closed");
   if (moves()) return mover_error("in_use", fmt::format("job {} moves the disk", job_->id()));
+  job_.reset();  // an earlier one ends wholly before the next begins
   job_ = std::make_unique<LiveJob>(LiveJob::Setting{.state_folder = about_.state_folder,
                                                     .run_folder = about_.run_folder,
                                                     .id = id,

@@ -181,7 +181,8 @@ LiveSource::~LiveSource() {
 }
 
 void LiveSource::stop() {
-  if (left_) return;
+  // Once: the gate may be another job's by then.
+  if (std::exchange(left_, true)) return;
   SharedGate& gate = disks_.front().disk->gate();
   gate.throttle(0);
   if (gate.state() == WriteGate::State::kHeld) gate.let_go();

@@ -151,7 +151,8 @@ class LiveTest(support.DiskTest):
             _, now = host.ask("GET", f"/v1/jobs/{job}?after={revision}&wait=30")
             if wanted(now):
                 return now
-            self.assertIn(now["state"], ("queued", "running"), now)
+            self.assertIn(now["state"], ("queued", "running"),
+                          f"{now}\n{self.here.log_text()}\n{self.there.log_text()}")
             revision = now["revision"]
 
     def wait_for_state(self, host, job, *states):

@@ -287,6 +287,21 @@ TEST(LiveSource, TracksFromBeforeThePlanAndUntilItEnds) {
   EXPECT_EQ(gate->state(), WriteGate::State::kFenced) << "but not when they are another's";
 }
 
+TEST(LiveSource, OneThatWasStoppedLeavesTheNextAlone) {
+  const auto gate = std::make_shared<SharedGate>();
+  const auto disk = new_disk(gate);
+  auto earlier = LiveSource::start({{disk, "a.vhdx"}});
+  ASSERT_TRUE(succeeded(earlier));
+  (*earlier)->stop();
+  auto source = LiveSource::start({{disk, "a.vhdx"}});
+  ASSERT_TRUE(succeeded(source));
+  gate->throttle(5);
+  (*earlier)->stop();
+  earlier->reset();
+  EXPECT_EQ(gate->state(), WriteGate::State::kTracking);
+  EXPECT_EQ(gate->throttled_to(), 5U);
+}
+
 TEST(LiveSource, WhatAnEarlierJobMarkedIsForgotten) {
   const auto gate = std::make_shared<SharedGate>();
   const auto disk = new_disk(gate);
