@@ -109,7 +109,7 @@ stage "install packages" install_packages "${PACKAGES_BUILD[@]}" "${PACKAGES_TES
 if [ "$quick" = no ]; then
   stage "asan: build" build asan
   # Memory errors show in the first thousands; the release build's tests go through all crash states.
-  VHDXM_CRASH_STATES=${VHDXM_CRASH_STATES:-1500} VHDXM_SIM_RUNS=${VHDXM_SIM_RUNS:-4000} \
+  VHDXM_CRASH_STATES=${VHDXM_CRASH_STATES:-1000} VHDXM_SIM_RUNS=${VHDXM_SIM_RUNS:-4000} \
     stage "asan: tests" run_tests asan --label-exclude lint
   stage "tsan: build" build tsan
   stage "tsan: tests" run_tests tsan

@@ -1,11 +1,19 @@
 #include "tests/support/crash_file.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdlib>
+#include <string>
 #include <utility>
 
 #include "base/check.h"
 
 namespace vhdxm::test {
+
+std::size_t crash_states(std::size_t all) {
+  const char* text = std::getenv("VHDXM_CRASH_STATES");
+  return text == nullptr ? all : std::min<std::size_t>(all, std::stoul(text));
+}
 
 CrashFile::CrashFile(std::string name) : CrashFile(MemoryFile(std::move(name))) {}
 

@@ -2,7 +2,7 @@
 // is there, every other sector is old or new, and the file keeps every rule.
 #include <gtest/gtest.h>
 
-#include <cstdlib>
+#include <algorithm>
 #include <iostream>
 #include <optional>
 #include <random>
@@ -23,11 +23,9 @@ using test::succeeded;
 using test::WritableDisk;
 using test::WriteHistory;
 
-/// Crash states of each of six kinds of disk: 54,000 in all, or as many a kind as
-/// VHDXM_CRASH_STATES says.
+/// Crash states of each of six kinds of disk: 54,000 in all.
 std::size_t states_min() {
-  const char* text = std::getenv("VHDXM_CRASH_STATES");
-  return text == nullptr ? 9000 : std::stoul(text);
+  return test::crash_states(9000);
 }
 
 class DiskWriterCrash : public testing::TestWithParam<test::DiskKind> {
@@ -107,6 +105,7 @@ class DiskWriterCrash : public testing::TestWithParam<test::DiskKind> {
 };
 
 TEST_P(DiskWriterCrash, FlushedIsThereAndTheRestIsOldOrNew) {
+  std::mt19937_64 picking(seed_);
   std::size_t states = 0;
   std::size_t replay_states = 0;
   while (states < states_min() && !HasFatalFailure()) {
@@ -114,13 +113,18 @@ TEST_P(DiskWriterCrash, FlushedIsThereAndTheRestIsOldOrNew) {
     WriteHistory history(disk_.tags());
     places_.clear();
     play(file, history, 3, 25);
+    // All states of a recording, unless fewer are wanted than it has.
+    std::size_t all = 0;
+    auto same_random = random_;
+    file->for_each_crash(2, same_random, [&](const CrashFile::Crash&) { ++all; });
+    std::uniform_int_distribution<std::size_t> place(1, all);
     file->for_each_crash(2, random_, [&](const CrashFile::Crash& crash) {
-      if (HasFatalFailure()) return;
+      if (HasFatalFailure() || place(picking) > states_min()) return;
       SCOPED_TRACE(crash.describe());
       const auto left = file->after(crash, random_);
       expect_holds(left, history, crash.operations);
       ++states;
-      if (random_() % 64 != 0) return;
+      if (random_() % 64 != 0 || replay_states >= states_min()) return;
       replay_states += expect_replay_survives(*left, history, crash.operations);
     });
   }
@@ -131,10 +135,10 @@ TEST_P(DiskWriterCrash, TheNextSessionGoesOnFromAnyCrash) {
   const auto file = std::make_shared<CrashFile>(disk_.file());
   WriteHistory history(disk_.tags());
   play(file, history, 1, 40);
-  constexpr std::size_t kSessionsMax = 60;
+  const std::size_t sessions_max = std::min<std::size_t>(60, states_min() / 50);
   std::size_t sessions = 0;
   file->for_each_crash(1, random_, [&](const CrashFile::Crash& crash) {
-    if (HasFatalFailure() || sessions == kSessionsMax || random_() % 64 != 0) return;
+    if (HasFatalFailure() || sessions == sessions_max || random_() % 64 != 0) return;
     SCOPED_TRACE(crash.describe());
     const auto left = file->after(crash, random_);
     // What the crash made of every unit is what the next session starts from.
