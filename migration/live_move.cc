@@ -150,6 +150,10 @@ void LiveMove::set_limit(std::uint64_t bytes_per_second) {
       [bytes_per_second](transfer::LiveSender& sender) { sender.set_limit(bytes_per_second); });
 }
 
+void LiveMove::set_mode(transfer::Mode mode) {
+  impl_->tell([mode](transfer::LiveSender& sender) { sender.set_mode(mode); });
+}
+
 std::function<std::unique_ptr<transfer::CutoverTarget>(std::uint64_t)> arrivals(
     HostOwnership& host, std::string folder, ArrivalHooks hooks) {
   return [&host, folder = std::move(folder), hooks = std::move(hooks)](std::uint64_t number) {

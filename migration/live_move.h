@@ -71,6 +71,8 @@ class LiveMove {
   void set_max_pause(transfer::Convergence::Duration max_pause);
   /// Bytes a second on the wire; 0: no limit.
   void set_limit(std::uint64_t bytes_per_second);
+  /// As transfer::LiveSender::set_mode().
+  void set_mode(transfer::Mode mode);
 
  private:
   struct Impl;

@@ -17,7 +17,8 @@ namespace {
 namespace json = boost::json;
 using State = ServiceJob::State;
 
-constexpr std::uint64_t kJobFileVersion = 1;
+/// Version 1 had jobs that copied a disk, too.
+constexpr std::uint64_t kJobFileVersion = 2;
 constexpr const char* kJobSuffix = ".json";
 constexpr State kAllStates[] = {State::kQueued,      State::kRunning,  State::kPaused,
                                 State::kInterrupted, State::kBlocked,  State::kDone,
@@ -40,9 +41,6 @@ void visit(Fields&& fields, Job& job) {
   fields.text("mode", job.mode, true);
   fields.number("streams", job.streams, 4096, true);
   fields.number("limit", job.limit, ~std::uint64_t{0}, true);
-  fields.flag("verify", job.verify, true);
-  // Records of earlier versions have none of these.
-  fields.flag("live", job.live, false);
   fields.number("max_pause_ms", job.max_pause_ms, ServiceJob::kMaxPauseMsMax, false);
   fields.text("cutover", job.cutover, false);
   fields.text("created", job.created, true);
@@ -58,7 +56,6 @@ void visit(Fields&& fields, Job& job) {
 struct JsonWriter {
   json::object& object;
   void text(const char* name, const std::string& value, bool) const { object[name] = value; }
-  void flag(const char* name, bool value, bool) const { object[name] = value; }
   void number(const char* name, std::uint64_t value, std::uint64_t, bool) const {
     object[name] = value;
   }
@@ -72,7 +69,7 @@ struct JsonWriter {
 bool ServiceJob::asks_the_same(const ServiceJob& other) const {
   const auto wish = [](const ServiceJob& job) {
     return std::tie(job.disk, job.path, job.host, job.port, job.key_file, job.name_there, job.mode,
-                    job.streams, job.limit, job.verify, job.max_pause_ms, job.cutover);
+                    job.streams, job.limit, job.max_pause_ms, job.cutover);
   };
   return wish(*this) == wish(other);
 }
@@ -135,13 +132,22 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   std::string state;
   JsonFields fields(*object);
   fields.number("version", version, kJobFileVersion, true);
+  bool hands_over = true;
+  if (version == 1) {
+    bool verify = false;
+    hands_over = false;
+    fields.flag("live", hands_over);
+    fields.flag("verify", verify);
+  }
   fields.text("id", job.id, true);
   fields.text("state", state, true);
   fields.number("port", port, 65535, true);
   visit(fields, job);
   if (const json::object* report = fields.object("report", true)) job.report = *report;
   complaint = fields.finish();
-  if (complaint.empty() && version != kJobFileVersion) complaint = "version: must be 1";
+  if (complaint.empty() && (version < 1 || version > kJobFileVersion)) {
+    complaint = "version: must be 1 or 2";
+  }
   if (complaint.empty() && !is_job_id(job.id)) complaint = "id: is none";
   if (complaint.empty() && job.cutover != "auto" && job.cutover != "manual") {
     complaint = "cutover: must be auto or manual";
@@ -155,6 +161,12 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   if (complaint.empty() && !known) complaint = "state: is none";
   if (!complaint.empty()) return bad_job(file, complaint);
   job.port = static_cast<std::uint16_t>(port);
+  // Resumed, it would do what nobody asked for.
+  if (!hands_over && !job.is_over()) {
+    job.state = State::kCancelled;
+    job.message = "an earlier version of the service was to copy the disk; this one hands it over";
+    job.advice = "Copy it with `vhdx-migrate send`, or ask for the move again.";
+  }
   return job;
 }
 

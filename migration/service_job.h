@@ -1,11 +1,12 @@
-// A job of the host's service: what was asked for, and how it ended. What survives the service.
+// A job of the host's service, which hands a disk over: what was asked for, and how it ended. What
+// survives the service.
 //
 //   queued -> running -> done | failed | cancelled
 //               |  ^
 //               v  |
 //            paused | interrupted      (resume; what has arrived is compared, not sent again)
 //
-//   running -> blocked -> done         (resolve; of a disk that moved while it was in use)
+//   running -> blocked -> done | failed         (resolve)
 #pragma once
 
 #include <boost/json/object.hpp>
@@ -23,9 +24,9 @@ namespace vhdxm::migration {
 struct ServiceJob {
   enum class State : std::uint8_t {
     kQueued,       ///< Waits for others to end.
-    kRunning,      ///< A process of its own works on it.
+    kRunning,      ///< Its disk's mover works on it.
     kPaused,       ///< Somebody asked for that.
-    kInterrupted,  ///< Its process ended without saying how.
+    kInterrupted,  ///< Its mover ended without saying how.
     kBlocked,  ///< The disk was released, and the destination has not confirmed that it owns it.
     kDone,
     kFailed,
@@ -36,20 +37,15 @@ struct ServiceJob {
 
   std::string id;  ///< is_job_id().
   // What was asked for.
-  std::string disk;  ///< Its registered name; empty for a file that is not registered.
+  std::string disk;  ///< Its registered name.
   std::string path;  ///< Absolute.
   std::string host;
   std::uint16_t port = 0;
   std::string key_file;
   std::string name_there;  ///< Empty: the file's own.
   std::string mode = "auto";
-  std::uint64_t streams = 0;  ///< 0: the default.
-  std::uint64_t limit = 0;    ///< Bytes a second on the wire; 0: none.
-  bool verify = false;
-  /// The disk moves while it is in use, and its ownership with it. Set when the job begins, where
-  /// somebody uses the disk then; it stays so.
-  bool live = false;
-  // Of such a job only:
+  std::uint64_t streams = 0;       ///< 0: the default.
+  std::uint64_t limit = 0;         ///< Bytes a second on the wire; 0: none.
   std::uint64_t max_pause_ms = 0;  ///< 0: the default.
   std::string cutover = "auto";    ///< Or "manual": when somebody says so.
   // How it is.

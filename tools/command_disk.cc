@@ -104,6 +104,7 @@ class DiskCommand final : public Command {
     } else if (disk.contains("problem")) {
       how += ": " + text_of(disk, "problem");
     }
+    if (disk.contains("job")) how += ", moved by job " + text_of(disk, "job");
     const json::value* read_only = disk.if_contains("read_only");
     if (read_only != nullptr && *read_only == json::value(true)) how += ", read-only";
     console.print(fmt::format("{}  {}  ({})\n    {}\n", printable(text_of(disk, "name")),

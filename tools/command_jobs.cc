@@ -56,12 +56,14 @@ class ListCommand final : public Command {
 /// The commands that are about one job.
 class JobCommand : public Command {
  public:
-  explicit JobCommand(CommandText text) : text_(std::move(text)) {}
+  explicit JobCommand(CommandText text, const char* argument = "ID",
+                      const char* help = "of the job, as `vhdx-migrate list` shows it")
+      : text_(std::move(text)), argument_(argument), help_(help) {}
 
   CommandText text() const override { return text_; }
 
   void add_options(OptionSet& options) override {
-    options.argument("ID", id_, "of the job, as `vhdx-migrate list` shows it");
+    options.argument(argument_, id_, help_);
     add_control_option(options, control_);
   }
 
@@ -82,6 +84,8 @@ class JobCommand : public Command {
 
  private:
   const CommandText text_;
+  const char* const argument_;
+  const char* const help_;
   std::string id_;
   std::string control_ = kControlSocket;
 };
@@ -133,21 +137,26 @@ class SetCommand final : public JobCommand {
                     .examples = {{"vhdx-migrate set web01-5f0c9a31 --limit 200M",
                                   "so many bytes a second on the wire; 0 takes the limit away"},
                                  {"vhdx-migrate set web01-5f0c9a31 --max-pause 50ms",
-                                  "of a disk that moves while it is in use"}}}) {}
+                                  "how long writes may wait; a shorter one holds at once"}}}) {}
 
   void add_options(OptionSet& options) override {
     JobCommand::add_options(options);
     options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
     options.time("--max-pause", max_pause_ms_, migration::ServiceJob::kMaxPauseMsMax,
                  "how long writes may wait until the hand-over");
+    options.choice(
+        "--mode", mode_, {"auto", "plain", "compress"},
+        "how data travels from now on; a job that began as plain has to be paused first");
   }
 
   CommandResult run(CommandContext& context) override {
     json::object wish;
     if (limit_) wish["limit"] = *limit_;
     if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
+    if (!mode_.empty()) wish["mode"] = mode_;
     if (wish.empty()) {
-      return usage_failure("set: there is nothing to set", "Say --limit, --max-pause, or both.");
+      return usage_failure("set: there is nothing to set",
+                           "Say --limit, --max-pause or --mode, or several of them.");
     }
     return show(context.console, client().ask("POST", target() + "/set", wish));
   }
@@ -155,32 +164,34 @@ class SetCommand final : public JobCommand {
  private:
   std::optional<std::uint64_t> limit_;
   std::optional<std::uint64_t> max_pause_ms_;
+  std::string mode_;
 };
 
-class ResolveCommand final : public Command {
+class ResolveCommand final : public JobCommand {
  public:
-  CommandText text() const override {
-    return {.name = "resolve",
-            .summary = "find out who owns a disk after a hand-over that was cut short",
-            .description =
-                "For a job that is blocked: the source released the disk, and has not heard that "
-                "the destination took it. Asks the destination's host, by the job's address and "
-                "key, and ends the job: afterwards one of the two hosts owns the disk, and the "
-                "sentence says which. Run it at the source.\n"
-                "If the other host is destroyed, --force-owner-here with --peer-destroyed makes "
-                "this host the owner, at the source or at the destination. If the other one is not "
-                "destroyed and ever serves the disk again, two copies go their own ways, and one "
-                "of them will be lost.",
-            .examples = {{"vhdx-migrate resolve web01-5f0c9a31", "the job, as `list` shows it"},
-                         {"vhdx-migrate resolve web01 --force-owner-here --peer-destroyed",
-                          "the disk, when the other host has burnt down"}}};
-  }
+  ResolveCommand()
+      : JobCommand(
+            {.name = "resolve",
+             .summary = "find out who owns a disk after a hand-over that was cut short",
+             .description =
+                 "For a job that is blocked: the source released the disk, and has not heard that "
+                 "the destination took it. Asks the destination's host, by the job's address and "
+                 "key, and ends the job: afterwards one of the two hosts owns the disk, and the "
+                 "sentence says which. Run it at the source. The service does this by itself from "
+                 "time to time; this does it now.\n"
+                 "If the other host is destroyed, --force-owner-here with --peer-destroyed makes "
+                 "this host the owner, at the source or at the destination. If the other one is "
+                 "not destroyed and ever serves the disk again, two copies go their own ways, and "
+                 "one of them will be lost.",
+             .examples = {{"vhdx-migrate resolve web01-5f0c9a31", "the job, as `list` shows it"},
+                          {"vhdx-migrate resolve web01 --force-owner-here --peer-destroyed",
+                           "the disk, when the other host has burnt down"}}},
+            "WHAT", "the job's ID, or the disk's name") {}
 
   void add_options(OptionSet& options) override {
-    options.argument("WHAT", what_, "the job's ID, or the disk's name");
+    JobCommand::add_options(options);
     options.flag("--force-owner-here", force_, "make this host the owner, whatever was agreed");
     options.flag("--peer-destroyed", destroyed_, "the other host will never serve the disk again");
-    add_control_option(options, control_);
   }
 
   CommandResult run(CommandContext& context) override {
@@ -189,10 +200,10 @@ class ResolveCommand final : public Command {
                            "If the other host lives, ask it: leave both out.");
     }
     json::object wish;
-    wish["what"] = json_text(what_);
+    wish["what"] = json_text(id());
     wish["force_owner_here"] = force_;
     wish["peer_destroyed"] = destroyed_;
-    const auto answer = ControlClient(control_).ask("POST", "/v1/resolve", wish);
+    const auto answer = client().ask("POST", "/v1/resolve", wish);
     if (answer.has_error()) return answer.error();
     if (context.console.json()) {
       context.console.object("resolved", *answer);
@@ -203,8 +214,6 @@ class ResolveCommand final : public Command {
   }
 
  private:
-  std::string what_;
-  std::string control_ = kControlSocket;
   bool force_ = false;
   bool destroyed_ = false;
 };

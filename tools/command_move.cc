@@ -27,26 +27,26 @@ class MoveCommand final : public Command {
             "Gives the host service (vhdx-migrated) a job: to move a disk to a host whose service "
             "takes it. The job goes on when this command ends, by Ctrl-C too, and when the service "
             "ends. `status`, `watch`, `set`, `pause`, `resume` and `cancel` are for it.\n"
-            "A disk that nobody uses is copied: the source stays the owner, and is not changed by "
-            "a byte. A registered one is closed while it is read, and exported again "
-            "afterwards.\n"
-            "A registered disk that clients use, or for which --live, --max-pause or --cutover is "
-            "given, moves while it is in use, and its ownership with it: when what is left to send "
+            "The disk's ownership moves with it: afterwards exactly one host owns the disk, the "
+            "other one, and exports it; what stays here is a copy that nobody can write to. "
+            "(`send` copies, and changes nothing here.)\n"
+            "Clients may use the disk meanwhile, and may come and go. When what is left to send "
             "fits the pause that is allowed, writes wait, both hosts write down that the other "
-            "one owns the disk, and from then on writes are refused here (EPERM; reads go on) and "
-            "the disk is exported there.\n"
-            "The disk arrives in the folder that the other host's settings name.",
+            "one owns the disk, and from then on writes are refused here (EPERM; reads go on). "
+            "If nobody uses it, nobody waits.\n"
+            "Disks are registered first (`disk add`); read-only and differencing ones cannot "
+            "move. The disk arrives in the folder that the other host's settings name.",
         .examples = {
             {"vhdx-migrate move web01 --to newhost", "a registered disk; shows how far it is"},
             {"vhdx-migrate move /srv/disks/db.vhdx --to newhost --limit 400M --detach",
-             "a file; says the job's ID and ends"},
+             "the registered disk of that file; says the job's ID and ends"},
             {"vhdx-migrate move web01 --to newhost --max-pause 20ms",
              "while a guest uses it, which waits for 20 ms at most until the hand-over"},
             {"vhdx-migrate move web01 --to newhost --id web01-2026", "run twice, it is one job"}}};
   }
 
   void add_options(OptionSet& options) override {
-    options.argument("DISK", disk_, "the name of a registered disk, or the path of a file");
+    options.argument("DISK", disk_, "the name of a registered disk, or its file's path");
     options.text("--to", "HOST", host_,
                  "a peer of the service's settings, or HOST, HOST:PORT or [ADDRESS]:PORT (needed)");
     options.text("--key-file", "FILE", key_file_,
@@ -57,10 +57,9 @@ class MoveCommand final : public Command {
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
                    fmt::format("data streams; {} unless told", transfer::kDefaultStreams));
     options.size("--limit", limit_, "at most so many bytes a second on the wire, 64K or more");
-    options.flag("--verify", verify_, "read both sides again before the disk gets its name");
-    options.flag("--live", live_, "ownership moves too, even if nobody uses the disk now");
     options.time("--max-pause", max_pause_ms_, migration::ServiceJob::kMaxPauseMsMax,
-                 "how long writes may wait until the hand-over; 300ms unless told");
+                 "how long writes may wait until the hand-over; unless told 300ms, or 60s while "
+                 "nobody uses the disk");
     options.choice("--cutover", cutover_, {"auto", "manual"},
                    "hand over as soon as it fits the pause, or when `cutover` says so");
     options.text("--id", "ID", id_, "the job's name: one that is there already is that job");
@@ -110,8 +109,6 @@ class MoveCommand final : public Command {
     if (!mode_.empty()) wish["mode"] = mode_;
     if (streams_) wish["streams"] = *streams_;
     if (limit_) wish["limit"] = *limit_;
-    if (verify_) wish["verify"] = true;
-    if (live_) wish["live"] = true;
     if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
     if (!cutover_.empty()) wish["cutover"] = cutover_;
     if (!id_.empty()) wish["id"] = json_text(id_);
@@ -127,9 +124,7 @@ class MoveCommand final : public Command {
   std::string control_ = kControlSocket;
   std::optional<unsigned> streams_;
   std::optional<std::uint64_t> limit_;
-  bool verify_ = false;
   bool detach_ = false;
-  bool live_ = false;
   std::optional<std::uint64_t> max_pause_ms_;
   std::string cutover_;
 };

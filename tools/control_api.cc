@@ -128,7 +128,7 @@ json::object json_of(const DiskView& view) {
   disk["name"] = json_text(view.disk.name);
   disk["path"] = json_text(view.disk.path);
   disk["read_only"] = view.disk.read_only;
-  disk["state"] = view.moving ? "moving" : to_string(view.exported.state);
+  disk["state"] = to_string(view.exported.state);
   if (!view.exported.problem.empty()) {
     disk["problem"] = json_text(view.exported.problem);
     disk["advice"] = json_text(view.exported.advice);
@@ -143,7 +143,9 @@ json::object json_of(const DiskView& view) {
     disk["clients"] = view.exported.clients;
     disk["mover_pid"] = view.exported.mover_pid;
     disk["adopted"] = view.exported.adopted;
+    disk["differencing"] = view.exported.differencing;
   }
+  if (!view.job.empty()) disk["job"] = json_text(view.job);
   return disk;
 }
 

@@ -47,6 +47,11 @@ Places places_of(const std::string& run_folder, const std::string& name) {
           .clients = fmt::format("{}/disks/{}.sock", run_folder, name)};
 }
 
+bool says(const boost::json::object& answer, const char* name) {
+  const auto* value = answer.if_contains(name);
+  return value != nullptr && *value == boost::json::value(true);
+}
+
 }  // namespace
 
 const char* to_string(ExportStatus::State state) {
@@ -97,10 +102,10 @@ class DiskExports::Watch {
     const auto answer = ask_mover(places_.control, "status", {}, kAskPatience);
     if (answer.has_error()) return now;
     now.clients = number_of(*answer, "clients");
-    const auto* fenced = answer->if_contains("fenced");
-    if (fenced != nullptr && *fenced == boost::json::value(true)) {
+    if (says(*answer, "fenced")) {
       now.state = ExportStatus::State::kReleased;
-      now.problem = "another host owns the disk now; clients that are connected may read";
+      now.problem = "another host owns the disk, or will; clients that are connected may read";
+      now.advice = "Use it at the host that owns it; `vhdx-migrate move` there brings it back.";
     }
     return now;
   }
@@ -120,7 +125,7 @@ class DiskExports::Watch {
       if (event.has_error()) return describe(event.error());
       if (!event->has_value()) return "its mover ended";
       if (text_of(**event, "event") != "move") continue;
-      if ((*event)->at("begun") == boost::json::value(true)) return std::nullopt;
+      if (says(**event, "begun")) return std::nullopt;
       return "its mover could not begin: what it said stands in the service's log";
     }
     return "its mover does not say that it has begun";
@@ -147,7 +152,7 @@ class DiskExports::Watch {
       expect_end(false);
       return Refusal{.problem = "its mover does not end: it still closes the disk, or is stuck"};
     }
-    const bool well = closed.has_value() && closed->has_value() && was_closed(**closed);
+    const bool well = closed.has_value() && closed->has_value() && says(**closed, "well");
     if (well) {
       log_.info(fmt::format("{}: closed", disk_.name));
     } else {
@@ -172,11 +177,6 @@ class DiskExports::Watch {
     if (is_alive()) return Refusal{.problem = "its mover lives, and does not answer"};
     stop();
     return std::nullopt;
-  }
-
-  static bool was_closed(const boost::json::object& event) {
-    const auto* well = event.if_contains("well");
-    return well != nullptr && well->is_bool() && well->as_bool();
   }
 
   void expect_end(bool expected) {
@@ -275,6 +275,7 @@ class DiskExports::Watch {
     {
       const std::lock_guard lock(mutex_);
       status_.virtual_bytes = number_of(*answer, "virtual_bytes");
+      status_.differencing = says(*answer, "differencing");
       status_.mover_pid = static_cast<std::int64_t>(number_of(*answer, "pid"));
       status_.adopted = adopts;
     }

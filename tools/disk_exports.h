@@ -32,6 +32,7 @@ struct ExportStatus {
   std::string advice;
   std::string socket;  ///< Where NBD clients connect.
   std::uint64_t virtual_bytes = 0;
+  bool differencing = false;
   std::uint64_t clients = 0;
   std::int64_t mover_pid = 0;
   bool adopted = false;  ///< The mover was there when this service was started.

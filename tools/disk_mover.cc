@@ -24,13 +24,14 @@ Result<std::unique_ptr<DiskMover>> DiskMover::start(const std::string& socket, A
 
 bool DiskMover::client_opens() {
   const std::lock_guard lock(mutex_);
-  if (!ending_) ++clients_;
-  return !ending_;
+  if (ending_) return false;
+  if (clients_++ == 0 && job_ != nullptr) job_->set_in_use(true);
+  return true;
 }
 
 void DiskMover::client_closes() {
   const std::lock_guard lock(mutex_);
-  --clients_;
+  if (--clients_ == 0 && job_ != nullptr) job_->set_in_use(false);
 }
 
 void DiskMover::closed(bool well) {
@@ -59,6 +60,9 @@ MoverAnswer DiskMover::describe() {
   if (about_.disk != nullptr && !about_.read_only) {
     // Another host owns the disk, or will: writes are refused.
     answer.fields["fenced"] = about_.disk->gate().state() == transfer::WriteGate::State::kFenced;
+  }
+  if (about_.disk != nullptr) {
+    answer.fields["differencing"] = about_.disk->geometry().type == vhdx::DiskType::kDifferencing;
   }
   const std::lock_guard lock(mutex_);
   answer.fields["clients"] = clients_;
@@ -98,7 +102,8 @@ MoverAnswer DiskMover::move(const boost::json::object& request) {
                                                     .run_folder = about_.run_folder,
                                                     .id = id,
                                                     .disk = about_.disk,
-                                                    .path = about_.path},
+                                                    .path = about_.path,
+                                                    .in_use = clients_ != 0},
                                    [this](bool begun) {
                                      boost::json::object event;
                                      event["event"] = "move";

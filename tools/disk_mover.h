@@ -21,7 +21,7 @@ class DiskMover {
     std::string path;
     bool read_only = false;
     std::uint64_t virtual_bytes = 0;
-    // What a move of the disk needs while it is in use:
+    // What a move of the disk needs:
     std::shared_ptr<transfer::LiveDisk> disk = nullptr;  ///< Null: it cannot be moved.
     std::string state_folder = {};                       ///< Of the service.
     std::string run_folder = {};

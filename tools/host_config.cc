@@ -13,6 +13,7 @@
 #include "base/size_text.h"
 #include "tools/endpoint.h"
 #include "tools/file_owner.h"
+#include "tools/options.h"
 #include "tools/printable_text.h"
 
 namespace vhdxm::tools {
@@ -24,6 +25,7 @@ using migration::HostSettings;
 constexpr unsigned kJobsMax = 256;
 /// As of `send --limit`: less is most likely a missing unit.
 constexpr std::uint64_t kBandwidthMin = 64 * 1024;
+constexpr std::uint64_t kRetryMsMax = 86'400'000;  // a day
 
 /// What is wrong with a value, after "KEY: "; empty if nothing is.
 using Complaint = std::string;
@@ -125,6 +127,13 @@ Complaint take_bandwidth(const std::string& text, std::uint64_t& limit) {
   return "";
 }
 
+Complaint take_retry(const std::string& text, std::chrono::milliseconds& after) {
+  const auto time = parse_milliseconds(text);
+  if (!time || *time > kRetryMsMax) return R"(must be a time from "1ms" to "86400s", e.g. "5s")";
+  after = std::chrono::milliseconds(*time);
+  return "";
+}
+
 Complaint take_owner(const std::string& text, HostSettings& settings) {
   const auto owner = parse_owner(text);
   if (owner.has_error()) return owner.error().message;
@@ -191,6 +200,8 @@ std::optional<CommandFailure> read_settings(const toml::table& table, const std:
                 [&](const auto& text) { return take_bandwidth(text, settings.bandwidth_limit); });
   reader.parsed("performance",
                 [&](const auto& text) { return take_performance(text, settings.performance); });
+  reader.parsed("resolve_retry",
+                [&](const auto& text) { return take_retry(text, settings.resolve_retry); });
   reader.text("state_folder", settings.state_folder);
   reader.text("run_folder", settings.run_folder);
   reader.text("control_socket", settings.control_socket);

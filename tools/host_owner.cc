@@ -1,7 +1,5 @@
 #include "tools/host_owner.h"
 
-#include <fmt/format.h>
-
 #include <filesystem>
 #include <mutex>
 #include <optional>
@@ -10,6 +8,7 @@
 #include "migration/errc.h"
 #include "migration/handover_text.h"
 #include "tools/command_failure.h"
+#include "tools/job_files.h"
 
 namespace vhdxm::tools {
 namespace {
@@ -120,8 +119,7 @@ void HostOwner::judge(ServiceJob& job) {
   }
   job.message = found.has_value() ? "its process ended after it had released the disk"
                                   : failure_of(found.error()).message;
-  job.advice =
-      fmt::format("When the other host can be reached: `vhdx-migrate resolve {}`.", job.id);
+  job.advice = blocked_advice(job.id);
 }
 
 }  // namespace vhdxm::tools

@@ -89,11 +89,28 @@ HostService::Outcome<OwnerSentence> HostService::resolve(const std::string& what
     return resolve_here(path, unclear->record, force);
   }
   if (force) return take_back(path, *unclear, job);
+  if (unclear->record.state == migration::JobState::kConfirmed &&
+      !(job && job->job.state == ServiceJob::State::kBlocked)) {
+    return OwnerSentence{migration::owner_sentence(unclear->record)};
+  }
   if (!job) {
     return usage_failure(fmt::format("no job says which host {} went to", what),
                          "Only --force-owner-here --peer-destroyed is left, if that host is lost.");
   }
   return ask_destination(*unclear, *job);
+}
+
+/// By the service itself. Why the job is blocked as before; nothing: it is so no more.
+std::optional<std::string> HostService::ask_again(const std::string& id) {
+  const auto is_blocked = [&] {
+    const auto job = jobs_->find(id);
+    return job && job->job.state == ServiceJob::State::kBlocked;
+  };
+  if (!is_blocked()) return std::nullopt;
+  const auto resolved = resolve(id, /*force=*/false);
+  // Somebody else may have been faster.
+  if (resolved.has_value() || !is_blocked()) return std::nullopt;
+  return resolved.error().message;
 }
 
 /// At the destination, which prepared what it may take only when the source says so.
@@ -163,10 +180,12 @@ HostService::Outcome<OwnerSentence> HostService::ask_destination(const HostOwner
   if (!met.end) {
     const std::string why =
         met.failure ? failure_of(*met.failure).message : "what the two hosts know does not fit";
-    return still_unclear(fmt::format("{} is as unclear as before: {}", job.id, why),
-                         "Run it again when the other host's service can be reached.",
+    return still_unclear(fmt::format("who owns {} is as unclear as before: {}", job.path, why),
+                         "The service asks again by itself; or run it again when the other host's "
+                         "service can be reached.",
                          met.owner_sentence);
   }
+  blocked_->hurry();  // what could ask one host can ask the others
   const bool done = met.end->kind == HandoverEnd::Kind::kDone;
   // Where this host keeps the disk after all, its mover opens it anew.
   if (!done) export_again(job.path);

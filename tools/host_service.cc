@@ -10,6 +10,7 @@
 
 #include "migration/state_folder.h"
 #include "tools/endpoint.h"
+#include "tools/printable_text.h"
 #include "transfer/pairing_key.h"
 
 namespace vhdxm::tools {
@@ -89,10 +90,14 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
   }
   if (const auto failed = self->open_jobs()) return *failed;
   for (const std::string& path : self->arrived_) self->take_over_disk(path);
-  for (const RegisteredDisk& disk : self->registry_->list()) {
-    if (!self->jobs_->holds_disk(disk.name)) self->exports_.begin(disk);
-  }
+  for (const RegisteredDisk& disk : self->registry_->list()) self->exports_.begin(disk);
+  self->blocked_ = std::make_unique<BlockedJobs>(
+      RetrySchedule::Limits{.first = self->settings_.resolve_retry},
+      [self](const std::string& id) { return self->ask_again(id); }, log);
   self->jobs_->start();
+  for (const JobView& view : self->jobs_->list()) {
+    if (view.job.state == ServiceJob::State::kBlocked) self->blocked_->add_at_once(view.job.id);
+  }
   return service;
 }
 
@@ -123,21 +128,14 @@ std::optional<CommandFailure> HostService::open_owner() {
 }
 
 std::optional<CommandFailure> HostService::open_jobs() {
-  std::error_code ec;
-  const auto program = std::filesystem::read_symlink("/proc/self/exe", ec);
-  if (ec) {
-    errno = ec.value();
-    return failure_of(errno_error("find this program"));
-  }
   auto jobs = JobDesk::open(
-      {.program = program,
-       .state_folder = settings_.state_folder,
+      {.state_folder = settings_.state_folder,
        .run_folder = settings_.run_folder,
        .jobs_max = settings_.max_migrations},
-      {.take = [this](const ServiceJob& job) { return take_disk(job); },
-       .give_back = [this](const std::string& name) { give_back_disk(name); },
-       .move_live = [this](const ServiceJob& job) { return exports_.move(job.disk, job.id); },
-       .judge = [this](ServiceJob& job) { owner_->judge(job); }},
+      {.cannot_move = [this](const std::string& disk) { return cannot_move(disk); },
+       .move = [this](const ServiceJob& job) { return exports_.move(job.disk, job.id); },
+       .judge = [this](ServiceJob& job) { owner_->judge(job); },
+       .blocked = [this](const ServiceJob& job) { blocked_->add(job.id); }},
       log_);
   if (jobs.has_error()) return jobs.error();
   jobs_ = std::move(*jobs);
@@ -159,6 +157,7 @@ HostService::HostService(HostSettings settings, ProcessLock lock,
 HostService::~HostService() {
   // First what uses the others from threads of its own.
   arrivals_.reset();
+  if (blocked_) blocked_->stop();
   jobs_.reset();
 }
 
@@ -205,11 +204,12 @@ HostService::Outcome<DiskView> HostService::remove_disk(const std::string& name,
   const std::lock_guard lock(disks_mutex_);
   auto view = disk(name);
   if (!view) return no_such_disk(name);
-  if (view->moving || jobs_->moves_live(name)) {
-    return CommandFailure{.message = fmt::format("{} is being moved", name),
-                          .advice = "Cancel that job first: `vhdx-migrate list` shows it.",
-                          .exit = ExitCode::kNetwork,
-                          .ownership = {}};
+  if (!view->job.empty()) {
+    return CommandFailure{
+        .message = fmt::format("{} is being moved by job {}", name, view->job),
+        .advice = fmt::format("Cancel it first: vhdx-migrate cancel {}", view->job),
+        .exit = ExitCode::kNetwork,
+        .ownership = {}};
   }
   if (const auto refusal = exports_.end(name, force)) {
     if (refusal->in_use) {
@@ -243,49 +243,53 @@ std::optional<DiskView> HostService::disk(const std::string& name) {
   auto found = registry_->find(name);
   if (!found) return std::nullopt;
   ExportStatus status = exports_.status(name).value_or(ExportStatus{});
-  return DiskView{
-      .disk = std::move(*found), .exported = std::move(status), .moving = jobs_->holds_disk(name)};
+  return DiskView{.disk = std::move(*found),
+                  .exported = std::move(status),
+                  .job = jobs_->job_moving(name).value_or("")};
 }
 
-HostService::Outcome<JobDesk::Hold> HostService::take_disk(const ServiceJob& job) {
-  const std::string& name = job.disk;
-  const auto refused = [&name](const std::string& why, const std::string& advice) {
-    return CommandFailure{.message = fmt::format("{} {}", name, why),
-                          .advice = advice,
-                          .exit = ExitCode::kNetwork,
+/// Why a disk cannot be handed over now, whoever uses it.
+std::optional<CommandFailure> HostService::cannot_move(const std::string& name) {
+  const auto disk = registry_->find(name);
+  if (!disk) return no_such_disk(name);
+  const auto refused = [&](ExitCode exit, const std::string& why, std::string advice) {
+    return CommandFailure{.message = fmt::format("{} ({}) {}", name, disk->path, why),
+                          .advice = std::move(advice),
+                          .exit = exit,
                           .ownership = {}};
   };
-  // One that is being started cannot be ended.
-  const auto status = exports_.settled(name);
-  if (status && status->state == ExportStatus::State::kReleased) {
-    CommandFailure gone = refused("is another host's: " + status->problem, status->advice);
-    gone.exit = ExitCode::kFailed;
-    return gone;
+  if (disk->read_only) {
+    return refused(ExitCode::kIncompatible,
+                   "is registered for reading only: its ownership cannot be handed over",
+                   fmt::format("Register it for writing (vhdx-migrate disk remove {0}, then disk "
+                               "add {0} {1}), or copy it: vhdx-migrate send {1} HOST",
+                               name, shell_word(disk->path)));
   }
-  if (!job.live) {
-    const auto refusal = exports_.end(name, /*force=*/false);
-    if (!refusal) return JobDesk::Hold::kClosed;
-    if (!refusal->in_use) {
-      return refused(": " + refusal->problem, "Look into the service's log, and resume the job.");
+  // One that is being started is not known yet.
+  const ExportStatus status = exports_.settled(name).value_or(ExportStatus{});
+  switch (status.state) {
+    case ExportStatus::State::kExported:
+      break;
+    case ExportStatus::State::kReleased: {
+      CommandFailure gone = refused(ExitCode::kFailed,
+                                    "is not this host's to move: " + status.problem, status.advice);
+      gone.ownership = fmt::format("This host does not own {}.", disk->path);
+      return gone;
     }
-    const auto disk = registry_->find(name);
-    if (!disk || disk->read_only) {
-      return refused(fmt::format("is in use by {} client{}", refusal->clients,
-                                 refusal->clients == 1 ? "" : "s"),
-                     "Disconnect them (stop the guest), and resume the job.");
-    }
+    case ExportStatus::State::kStarting:
+    case ExportStatus::State::kFailed:
+      return refused(ExitCode::kFailed, "cannot be moved: it has no mover: " + status.problem,
+                     status.advice.empty() ? "Look into the service's log." : status.advice);
   }
-  if (job.verify) {
-    CommandFailure cannot = refused("is in use: what a guest changes cannot be read again",
-                                    "Move it without --verify, or stop the guest.");
-    cannot.exit = ExitCode::kUsage;
-    return cannot;
+  if (status.differencing) {
+    return refused(ExitCode::kIncompatible,
+                   "is a differencing disk: it needs its parents, and cannot be handed over",
+                   fmt::format("Copy it with its parents, or as one disk, when nobody uses it: "
+                               "vhdx-migrate disk remove {}, then vhdx-migrate send {} HOST "
+                               "[--flatten --as NAME.vhdx]",
+                               name, shell_word(disk->path)));
   }
-  return JobDesk::Hold::kLive;
-}
-
-void HostService::give_back_disk(const std::string& name) {
-  if (const auto disk = registry_->find(name)) exports_.begin(*disk);
+  return std::nullopt;
 }
 
 /// Disks are to arrive in place of copies that were released from here: whoever still reads one of
@@ -356,14 +360,30 @@ HostService::Outcome<migration::ServiceJob> HostService::resolved(
     if (!disk) return no_such_disk(wish.disk);
     wish.path = disk->path;
   } else {
+    // The folder alone: a disk that has moved is not there under its name any more.
+    const std::filesystem::path given(wish.path);
     std::error_code ec;
-    const auto real = std::filesystem::canonical(wish.path, ec);
-    if (ec) {
-      errno = ec.value();
-      return failure_of(errno_error("find the disk").about(wish.path));
+    auto real = std::filesystem::canonical(given, ec);
+    if (ec) real = std::filesystem::weakly_canonical(given.parent_path(), ec) / given.filename();
+    const auto disk = registry_->find_path(real);
+    if (!disk) {
+      std::error_code ignored;
+      if (!std::filesystem::exists(real, ignored)) {
+        errno = ENOENT;
+        return failure_of(errno_error("find the disk").about(wish.path));
+      }
+      return CommandFailure{
+          .message = fmt::format("{} is not registered: this host's service does not hold it, and "
+                                 "cannot hand it over",
+                                 wish.path),
+          .advice = fmt::format("Register it, vhdx-migrate disk add NAME {0}, and move it by that "
+                                "name; or copy it: vhdx-migrate send {0} HOST",
+                                shell_word(wish.path)),
+          .exit = ExitCode::kIncompatible,
+          .ownership = {}};
     }
-    wish.path = real;
-    if (const auto disk = registry_->find_path(wish.path)) wish.disk = disk->name;
+    wish.disk = disk->name;
+    wish.path = disk->path;
   }
   if (const migration::HostPeer* peer = settings_.find_peer(wish.host)) {
     wish.host = peer->address.empty() ? peer->name : peer->address;
@@ -404,9 +424,9 @@ HostService::Outcome<JobView> HostService::move(migration::ServiceJob wish) {
                          "Name one in the settings: key_file, or [peers.NAME] with a key_file.");
   }
   VHDXM_COMMAND_TRY_VOID(transfer::PairingKey::read_file(job->key_file));
-  if (job->live && job->disk.empty()) {
-    return usage_failure(fmt::format("{} is no registered disk: it can only be copied", job->path),
-                         "Register it first: vhdx-migrate disk add NAME PATH.");
+  // One that is there already is that job, whatever became of the disk since.
+  if (job->id.empty() || !jobs_->find(job->id)) {
+    if (auto failure = cannot_move(job->disk)) return std::move(*failure);
   }
   return jobs_->submit(std::move(*job));
 }

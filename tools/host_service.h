@@ -10,6 +10,7 @@
 
 #include "migration/disk_registry.h"
 #include "migration/host_settings.h"
+#include "tools/blocked_jobs.h"
 #include "tools/command_failure.h"
 #include "tools/detached_process.h"
 #include "tools/disk_exports.h"
@@ -24,7 +25,7 @@ namespace vhdxm::tools {
 struct DiskView {
   migration::RegisteredDisk disk;
   ExportStatus exported;
-  bool moving = false;  ///< A job reads it: nobody can connect meanwhile.
+  std::string job = {};  ///< That moves it now; empty: none.
 };
 
 /// Who owns a disk now.
@@ -59,13 +60,15 @@ class HostService {
   /// Waits until it is known whether a disk that is being started, or found, can be exported.
   void settle_disk(const std::string& name) { exports_.settled(name); }
 
-  /// Moves a disk to another host. `wish`: disk or path; host as it was asked for, which is a name
-  /// of the settings' peers, or HOST[:PORT]; what else is to be otherwise than the settings say.
-  /// Failures: `outgoing` is off; there is no such disk, or no key; those of JobDesk::submit().
+  /// Moves a registered disk to another host, ownership and all. `wish`: disk or path; host as it
+  /// was asked for, which is a name of the settings' peers, or HOST[:PORT]; what else is to be
+  /// otherwise than the settings say. Failures: `outgoing` is off; there is no such disk, or no
+  /// key; the disk cannot be handed over; those of JobDesk::submit().
   Outcome<JobView> move(migration::ServiceJob wish);
   /// Ends a hand-over that was cut short. `what`: a job that is blocked, or a disk. `force`: this
   /// host is made the owner, because the other one is destroyed. Returns who owns the disk now, in
   /// one sentence. Failures: of usage if there is nothing to resolve; kInDoubt if it stays unclear.
+  /// One that was resolved already is no failure.
   Outcome<OwnerSentence> resolve(const std::string& what, bool force);
   /// Removes what arrived of a disk that was in use at its source, where it is certain that the
   /// source owns it. `name`: the disk's file. Failures: of usage if there is nothing; kInDoubt.
@@ -75,8 +78,7 @@ class HostService {
   const HostArrivals* arrivals() const { return arrivals_.get(); }
 
  private:
-  Outcome<JobDesk::Hold> take_disk(const migration::ServiceJob& job);
-  void give_back_disk(const std::string& name);
+  std::optional<CommandFailure> cannot_move(const std::string& name);
   Outcome<migration::ServiceJob> resolved(migration::ServiceJob wish) const;
   std::optional<CommandFailure> open_owner();
   std::optional<CommandFailure> open_jobs();
@@ -90,6 +92,7 @@ class HostService {
                                    const std::optional<JobView>& job);
   Outcome<OwnerSentence> ask_destination(const HostOwner::Unclear& unclear, const JobView& job);
   void export_again(const std::string& path);
+  std::optional<std::string> ask_again(const std::string& id);
   std::optional<std::string> name_for(const std::string& path) const;
 
   HostService(migration::HostSettings settings, ProcessLock lock,
@@ -104,7 +107,8 @@ class HostService {
   std::unique_ptr<HostOwner> owner_;  ///< Used by exports_.
   std::vector<std::string> arrived_;  ///< Before this service was started: to be registered.
   DiskExports exports_;
-  std::unique_ptr<JobDesk> jobs_;  ///< Its threads use exports_.
+  std::unique_ptr<BlockedJobs> blocked_;  ///< Its thread uses jobs_, and ends before it.
+  std::unique_ptr<JobDesk> jobs_;         ///< Its threads use exports_ and blocked_.
   std::unique_ptr<HostArrivals> arrivals_;
 };
 

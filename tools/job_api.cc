@@ -54,7 +54,8 @@ HttpReply list_jobs(HostService& service) {
 std::optional<std::pair<json::object, bool>> find_any(HostService& service, const std::string& id) {
   if (const auto view = service.jobs().find(id)) {
     const bool moves = view->job.state == ServiceJob::State::kQueued ||
-                       view->job.state == ServiceJob::State::kRunning;
+                       view->job.state == ServiceJob::State::kRunning ||
+                       view->job.state == ServiceJob::State::kBlocked;
     return std::pair(json_of(*view), !moves);
   }
   const HostArrivals* const arrivals = service.arrivals();
@@ -99,11 +100,8 @@ std::string read_wish(const json::object& body, ServiceJob& wish) {
   fields.choice("mode", wish.mode, {"auto", "plain", "compress"});
   fields.number("streams", wish.streams, transfer::kStreamsMax);
   fields.number("limit", wish.limit, ~std::uint64_t{0});
-  fields.flag("verify", wish.verify);
-  fields.flag("live", wish.live);
   fields.number("max_pause_ms", wish.max_pause_ms, ServiceJob::kMaxPauseMsMax);
   fields.choice("cutover", wish.cutover, {"auto", "manual"});
-  if (fields.has("max_pause_ms") || fields.has("cutover")) wish.live = true;
   if (const std::string complaint = fields.finish(); !complaint.empty()) return complaint;
   if (wish.disk.empty() == wish.path.empty()) return "one of disk and path must be there";
   if (!wish.path.empty() && !wish.path.starts_with('/')) return "path: must be absolute";
@@ -114,10 +112,6 @@ std::string read_wish(const json::object& body, ServiceJob& wish) {
   }
   if (!wish.name_there.empty() && !Directory::is_plain_name(wish.name_there)) {
     return "as: must be a plain file name";
-  }
-  if (wish.live && wish.verify) {
-    return "verify: what a guest changes cannot be read again, so not with live, max_pause_ms and "
-           "cutover";
   }
   return limit_problem(wish.limit);
 }
@@ -141,9 +135,11 @@ HttpReply set_job(HostService& service, const HttpRequest& request, const std::s
   if (!body) return bad_body(complaint);
   std::uint64_t limit = 0;
   std::uint64_t max_pause_ms = 0;
+  std::string mode;
   migration::JsonFields fields(*body);
   fields.number("limit", limit, ~std::uint64_t{0});
   fields.number("max_pause_ms", max_pause_ms, ServiceJob::kMaxPauseMsMax);
+  fields.choice("mode", mode, {"auto", "plain", "compress"});
   complaint = fields.finish();
   if (complaint.empty()) complaint = limit_problem(limit);
   if (complaint.empty() && fields.has("max_pause_ms") && max_pause_ms == 0) {
@@ -154,6 +150,7 @@ HttpReply set_job(HostService& service, const HttpRequest& request, const std::s
   JobDesk::Wishes wishes;
   if (fields.has("limit")) wishes.limit = limit;
   if (fields.has("max_pause_ms")) wishes.max_pause_ms = max_pause_ms;
+  if (fields.has("mode")) wishes.mode = mode;
   const auto view = service.jobs().set(id, wishes);
   if (view.has_error()) return reply_of(view.error());
   return json_reply(200, json_of(*view));

@@ -11,8 +11,8 @@
 #include <utility>
 
 #include "migration/disk_registry.h"
+#include "tools/detached_process.h"
 #include "tools/job_files.h"
-#include "tools/job_runner.h"
 #include "tools/json_output.h"
 #include "tools/mover_client.h"
 
@@ -23,7 +23,6 @@ using migration::ServiceJob;
 using migration::ServiceJobStore;
 using State = ServiceJob::State;
 
-constexpr int kJobStartPatienceMs = 30'000;
 constexpr std::chrono::milliseconds kJobAskPatience{5'000};
 constexpr std::chrono::milliseconds kLookForJob{20};
 
@@ -45,13 +44,13 @@ CommandFailure wrong_state(const ServiceJob& job, const char* wish) {
 }
 
 std::string who_owns(const ServiceJob& job) {
-  return fmt::format("The source still owns {}; it was not changed.",
-                     job.disk.empty() ? job.path : job.disk);
+  return fmt::format("{}: the source owns it.",
+                     std::filesystem::path(job.path).filename().string());
 }
 
 }  // namespace
 
-/// The thread that listens to the process of one job.
+/// The thread that listens to one job.
 class JobDesk::Watch {
  public:
   Watch(std::string socket, std::string lock,
@@ -134,8 +133,7 @@ struct JobDesk::Entry {
   ServiceJob job;
   boost::json::object progress = {};
   std::uint64_t revision = 1;
-  bool has_disk = false;         ///< It was taken from its mover.
-  std::unique_ptr<Watch> watch;  ///< Of a process that runs, or ran.
+  std::unique_ptr<Watch> watch;  ///< Of one that runs, or ran.
 };
 
 JobDesk::Outcome<std::unique_ptr<JobDesk>> JobDesk::open(Places places, DiskHooks hooks,
@@ -154,7 +152,6 @@ JobDesk::Outcome<std::unique_ptr<JobDesk>> JobDesk::open(Places places, DiskHook
       desk->interrupt(entry->job);
       VHDXM_COMMAND_TRY_VOID(desk->store_->write(entry->job));
     }
-    entry->has_disk = lives && !entry->job.disk.empty() && !entry->job.live;
     desk->entries_.emplace(entry->job.id, std::move(entry));
   }
   return desk;
@@ -193,19 +190,12 @@ void JobDesk::start() {
   pump();
 }
 
-bool JobDesk::holds_disk(const std::string& name) const {
+std::optional<std::string> JobDesk::job_moving(const std::string& disk) const {
   const std::lock_guard lock(mutex_);
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
-    return one.second->has_disk && one.second->job.disk == name;
-  });
-}
-
-bool JobDesk::moves_live(const std::string& name) const {
-  const std::lock_guard lock(mutex_);
-  return std::any_of(entries_.begin(), entries_.end(), [&](const auto& one) {
-    const ServiceJob& job = one.second->job;
-    return job.live && job.disk == name && job.state == State::kRunning;
-  });
+  for (const auto& [id, entry] : entries_) {
+    if (entry->job.disk == disk && entry->job.state == State::kRunning) return id;
+  }
+  return std::nullopt;
 }
 
 JobView JobDesk::view_of(const Entry& entry) const {
@@ -279,10 +269,9 @@ void JobDesk::pump() {
   for (;;) {
     std::string id;
     std::string disk;
-    ServiceJob job;
     {
       const std::lock_guard lock(mutex_);
-      Entry* next = nullptr;
+      const Entry* next = nullptr;
       unsigned running = 0;
       for (const auto& [name, entry] : entries_) {
         if (entry->job.state == State::kRunning) ++running;
@@ -292,31 +281,17 @@ void JobDesk::pump() {
       if (stopping_ || next == nullptr || running >= places_.jobs_max) return;
       id = next->job.id;
       disk = next->job.disk;
-      next->has_disk = !disk.empty();
-      job = next->job;
     }
-    std::optional<CommandFailure> refused;
-    Hold hold = Hold::kClosed;
-    if (!disk.empty()) {
-      auto taken = hooks_.take(job);
-      if (taken.has_error()) {
-        refused = std::move(taken).error();
-      } else {
-        hold = *taken;
-      }
+    const auto refused = hooks_.cannot_move(disk);
+    const std::lock_guard lock(mutex_);
+    // It may have been cancelled, and forgotten, meanwhile.
+    const auto found = entries_.find(id);
+    if (found == entries_.end() || found->second->job.state != State::kQueued) continue;
+    if (refused) {
+      fail(*found->second, *refused);
+    } else {
+      begin(*found->second);
     }
-    bool gives_back = false;
-    {
-      const std::lock_guard lock(mutex_);
-      // It may have been cancelled meanwhile; an entry that has a disk is not forgotten.
-      Entry& next = *entries_.at(id);
-      if (next.job.state == State::kQueued && refused) fail(next, *refused);
-      if (refused || hold == Hold::kLive) next.has_disk = false;
-      if (next.job.state == State::kQueued) begin(next, hold);
-      gives_back = next.has_disk && next.job.state != State::kRunning;
-      if (gives_back) next.has_disk = false;
-    }
-    if (gives_back) hooks_.give_back(disk);
   }
 }
 
@@ -327,7 +302,7 @@ void JobDesk::fail(Entry& entry, const CommandFailure& failure) {
   job.exit = static_cast<std::int64_t>(failure.exit);
   job.message = failure.message;
   job.advice = failure.advice;
-  job.ownership = who_owns(job);
+  job.ownership = failure.ownership.empty() ? who_owns(job) : failure.ownership;
   log_.error(fmt::format("job {}: {}", job.id, failure.message));
   if (const auto changed = change(entry, job); changed.has_error()) {
     log_.error(fmt::format("job {}: {}", job.id, changed.error().message));
@@ -335,87 +310,46 @@ void JobDesk::fail(Entry& entry, const CommandFailure& failure) {
   }
 }
 
-/// Starts the process of a job, or listens to the one that lives.
-void JobDesk::begin(Entry& entry, Hold hold) {
+/// Has the mover begin a job, or listens to one that runs.
+void JobDesk::begin(Entry& entry) {
   const std::string id = entry.job.id;
   auto lock = ProcessLock::take(job_lock_path(places_.run_folder, id));
   if (lock.has_error()) return fail(entry, failure_of(lock.error()));
-  if (lock->has_value()) {
-    ServiceJob job = entry.job;
-    job.live = hold == Hold::kLive;
-    job.started = time_now();
-    job.ended.clear();
-    job.message.clear();
-    job.advice.clear();
-    job.exit = 0;
-    if (const auto changed = change(entry, job); changed.has_error()) {
-      return fail(entry, changed.error());
-    }
-    std::optional<std::string> problem;
-    if (hold == Hold::kLive) {
-      lock->reset();  // the mover takes it
-      problem = hooks_.move_live(entry.job);
-    } else if (!start_process(entry, **lock)) {
-      return;
-    } else {
-      lock->reset();
-    }
-    auto record = store_->read(id);
-    if (record.has_value()) entry.job = std::move(*record);
-    ++entry.revision;
-    if (problem) {
-      if (entry.job.state == State::kFailed) {
-        log_.error(fmt::format("job {}: {}", id, entry.job.message));
-        return;
-      }
-      return fail(entry, {.message = fmt::format("{}: {}", entry.job.disk, *problem),
-                          .advice = "Look into the service's log, and resume the job.",
-                          .exit = ExitCode::kFailed,
-                          .ownership = {}});
-    }
-    if (entry.job.state == State::kFailed) return;
+  if (!lock->has_value()) return listen_to(entry);
+  ServiceJob job = entry.job;
+  job.started = time_now();
+  job.ended.clear();
+  job.message.clear();
+  job.advice.clear();
+  job.exit = 0;
+  if (const auto changed = change(entry, job); changed.has_error()) {
+    return fail(entry, changed.error());
+  }
+  lock->reset();  // the mover takes it
+  const auto problem = hooks_.move(entry.job);
+  if (auto record = store_->read(id); record.has_value()) entry.job = std::move(*record);
+  ++entry.revision;
+  if (entry.job.state == State::kFailed) {
+    log_.error(fmt::format("job {}: {}", id, entry.job.message));
+    return;
+  }
+  if (problem) {
+    return fail(entry, {.message = fmt::format("{}: {}", entry.job.disk, *problem),
+                        .advice = "Look into the service's log, and resume the job.",
+                        .exit = ExitCode::kFailed,
+                        .ownership = {}});
   }
   listen_to(entry);
 }
 
-/// False: it has not begun, and the record says so.
-bool JobDesk::start_process(Entry& entry, const ProcessLock& lock) {
-  const std::string id = entry.job.id;
-  auto ready = ReadyPipe::make();
-  if (ready.has_error()) {
-    fail(entry, failure_of(ready.error()));
-    return false;
-  }
-  const auto pid =
-      start_detached({places_.program, kRunJobWord, places_.state_folder, places_.run_folder, id},
-                     {lock.fd(), ready->child_fd()});
-  if (pid.has_error()) {
-    fail(entry, failure_of(pid.error()));
-    return false;
-  }
-  if (ready->wait(kJobStartPatienceMs)) return true;
-  auto record = store_->read(id);
-  if (record.has_value()) entry.job = std::move(*record);
-  ++entry.revision;
-  if (entry.job.state == State::kFailed) {
-    log_.error(fmt::format("job {}: {}", id, entry.job.message));
-    return false;
-  }
-  fail(entry, {.message = "its process ended before it began",
-               .advice = "What it said stands in the service's log.",
-               .exit = ExitCode::kFailed,
-               .ownership = {}});
-  return false;
-}
-
-/// Of a job whose process has ended without saying how.
+/// Of a job whose mover has ended without saying how.
 void JobDesk::interrupt(ServiceJob& job) const {
   job.state = State::kInterrupted;
   job.ended = time_now();
-  job.message = "its process ended without saying how";
+  job.message = "its disk's mover ended without saying how";
   job.advice = fmt::format("`vhdx-migrate resume {}` goes on with it.", job.id);
   job.ownership = who_owns(job);
-  if (job.live && hooks_.judge) hooks_.judge(job);
+  hooks_.judge(job);
 }
 
 void JobDesk::listen_to(Entry& entry) {
@@ -435,35 +369,36 @@ void JobDesk::listen_to(Entry& entry) {
       [this, id] { ended(id); });
 }
 
-/// The process of a job has ended: its record says how.
+/// A job has ended: its record says how.
 void JobDesk::ended(const std::string& id) {
-  std::string disk;
   {
     const std::lock_guard lock(mutex_);
     if (stopping_) return;
     Entry& entry = *entries_.at(id);
-    auto record = store_->read(id);
-    if (record.has_error()) {
-      fail(entry, failure_of(record.error()));
-    } else if (record->state == State::kRunning) {
-      interrupt(*record);
-      if (const auto changed = change(entry, *record); changed.has_error()) {
-        fail(entry, changed.error());
-      }
+    ServiceJob job = entry.job;
+    if (auto record = store_->read(id); record.has_value()) {
+      job = std::move(*record);
     } else {
-      entry.job = std::move(*record);
-      ++entry.revision;
+      log_.error(fmt::format("job {}: {}", id, describe(record.error())));
     }
+    // Then the records of ownership say how it ended, and only those.
+    if (job.state == State::kRunning) {
+      interrupt(job);
+      if (const auto changed = change(entry, job); changed.has_error()) {
+        log_.error(fmt::format("job {}: {}", id, changed.error().message));
+      }
+    }
+    entry.job = std::move(job);
+    ++entry.revision;
     log_.notice(fmt::format("job {}: {}{}{}", id, to_string(entry.job.state),
                             entry.job.message.empty() ? "" : ": ", entry.job.message));
-    if (std::exchange(entry.has_disk, false)) disk = entry.job.disk;
+    if (entry.job.state == State::kBlocked) hooks_.blocked(entry.job);
   }
-  if (!disk.empty()) hooks_.give_back(disk);
   pump();
 }
 
-JobDesk::Outcome<JobView> JobDesk::ask_process(const std::string& id, const char* op,
-                                               boost::json::object fields) {
+JobDesk::Outcome<JobView> JobDesk::ask_mover_of(const std::string& id, const char* op,
+                                                boost::json::object fields) {
   // Not under the lock: it answers at once, but it is another process.
   const auto answer =
       ask_mover(job_socket_path(places_.run_folder, id), op, std::move(fields), kJobAskPatience);
@@ -495,7 +430,7 @@ JobDesk::Outcome<JobView> JobDesk::pause(const std::string& id) {
     }
     if (job.state != State::kRunning) return wrong_state(job, "paused");
   }
-  return ask_process(id, "pause");
+  return ask_mover_of(id, "pause");
 }
 
 JobDesk::Outcome<JobView> JobDesk::cancel(const std::string& id) {
@@ -515,7 +450,7 @@ JobDesk::Outcome<JobView> JobDesk::cancel(const std::string& id) {
       return change(*found->second, job);
     }
   }
-  return ask_process(id, "cancel");
+  return ask_mover_of(id, "cancel");
 }
 
 JobDesk::Outcome<JobView> JobDesk::resume(const std::string& id) {
@@ -551,14 +486,8 @@ JobDesk::Outcome<JobView> JobDesk::cut_over(const std::string& id) {
       job.cutover = "auto";  // when it runs again
       return change(*found->second, job);
     }
-    if (!job.live) {
-      return usage_failure(fmt::format("job {} copies a disk that nobody uses: there is nothing to "
-                                       "hand over",
-                                       id),
-                           "`cutover` is for disks that move while they are in use.");
-    }
   }
-  return ask_process(id, "cutover");
+  return ask_mover_of(id, "cutover");
 }
 
 JobDesk::Outcome<JobView> JobDesk::set(const std::string& id, const Wishes& wishes) {
@@ -571,15 +500,12 @@ JobDesk::Outcome<JobView> JobDesk::set(const std::string& id, const Wishes& wish
     if (job.is_over() || job.state == State::kBlocked) return wrong_state(job, "set");
     if (wishes.limit) fields["limit"] = job.limit = *wishes.limit;
     if (wishes.max_pause_ms) fields["max_pause_ms"] = job.max_pause_ms = *wishes.max_pause_ms;
+    if (wishes.mode) fields["mode"] = job.mode = *wishes.mode;
     if (job.state != State::kRunning) return change(*found->second, job);
-    if (!job.live && wishes.max_pause_ms) {
-      return usage_failure(fmt::format("job {} copies a disk that nobody uses: nobody waits", id),
-                           "max-pause is for disks that move while they are in use.");
-    }
   }
-  auto view = ask_process(id, "set", std::move(fields));
+  auto view = ask_mover_of(id, "set", std::move(fields));
   if (view.has_error()) return view;
-  // Its process writes the record at its end, and what was set into it.
+  // The mover writes the record at its end, and what was set into it.
   const std::lock_guard lock(mutex_);
   const auto found = entries_.find(id);
   if (found == entries_.end()) return view;
@@ -587,6 +513,7 @@ JobDesk::Outcome<JobView> JobDesk::set(const std::string& id, const Wishes& wish
   if (entry.job.state == State::kRunning) {
     if (wishes.limit) entry.job.limit = *wishes.limit;
     if (wishes.max_pause_ms) entry.job.max_pause_ms = *wishes.max_pause_ms;
+    if (wishes.mode) entry.job.mode = *wishes.mode;
     ++entry.revision;
   }
   return view_of(entry);
@@ -624,7 +551,7 @@ JobDesk::Outcome<JobView> JobDesk::forget(const std::string& id) {
     if (found == entries_.end()) return no_such_job(id);
     if (!found->second->job.is_over()) return wrong_state(found->second->job, "forgotten");
     // Its thread may still be on its way out; that takes the lock no more.
-    if (found->second->has_disk || (found->second->watch && !found->second->watch->is_over())) {
+    if (found->second->watch && !found->second->watch->is_over()) {
       return wrong_state(found->second->job, "forgotten yet");
     }
     VHDXM_COMMAND_TRY_VOID(store_->remove(id));

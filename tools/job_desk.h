@@ -1,6 +1,6 @@
 // The jobs of this host's service: queued, started, found again, watched, ended on request.
 //
-// Each job that runs has a process of its own (tools/job_runner.h), which goes on when the service
+// A job that runs does so in its disk's mover (tools/live_job.h), which goes on when the service
 // ends. Its record says how it ended.
 #pragma once
 
@@ -17,14 +17,13 @@
 
 #include "migration/service_job.h"
 #include "tools/command_failure.h"
-#include "tools/detached_process.h"
 #include "tools/service_log.h"
 
 namespace vhdxm::tools {
 
 struct JobView {
   migration::ServiceJob job;
-  boost::json::object progress;  ///< The last that its process told; empty before.
+  boost::json::object progress;  ///< The last that its mover told; empty before.
   std::uint64_t revision = 0;    ///< Grows whenever something of the above changes.
 };
 
@@ -34,25 +33,20 @@ class JobDesk {
   template <class T>
   using Outcome = boost::system::result<T, CommandFailure>;
 
-  enum class Hold : std::uint8_t {
-    kClosed,  ///< The disk is closed: nobody else holds it while it is read.
-    kLive,    ///< It is in use: its mover is to move it.
-  };
-  /// What a job of a registered disk needs.
+  /// What a job needs of its disk.
   struct DiskHooks {
-    /// How its disk is to move. Failures: it cannot move that way.
-    std::function<Outcome<Hold>(const migration::ServiceJob& job)> take;
-    /// Exports a disk again that was closed.
-    std::function<void(const std::string& name)> give_back;
+    /// Why the disk cannot move now; nothing if it can. May wait for a mover that is being started.
+    std::function<std::optional<CommandFailure>(const std::string& disk)> cannot_move;
     /// Has the disk's mover run the job, whose record is there. Returns when it has begun; why it
     /// has not.
-    std::function<std::optional<std::string>(const migration::ServiceJob& job)> move_live;
-    /// The process of a live job has ended without saying how: puts in what is true of the disk by
-    /// this host's records, state, exit, message, advice and ownership.
+    std::function<std::optional<std::string>(const migration::ServiceJob& job)> move;
+    /// The mover has ended without saying how the job did: puts in what is true of the disk by this
+    /// host's records, state, exit, message, advice and ownership.
     std::function<void(migration::ServiceJob& job)> judge;
+    /// A job is blocked since now. Must not block, nor call this.
+    std::function<void(const migration::ServiceJob& job)> blocked;
   };
   struct Places {
-    std::string program;  ///< vhdx-migrated: what a job's process runs.
     std::string state_folder;
     std::string run_folder;
     unsigned jobs_max = 1;  ///< That run at a time.
@@ -60,17 +54,15 @@ class JobDesk {
 
   /// Reads the records of earlier services. Call start() when the hooks can be called.
   static Outcome<std::unique_ptr<JobDesk>> open(Places places, DiskHooks hooks, ServiceLog& log);
-  /// Processes of jobs go on.
+  /// Jobs go on.
   ~JobDesk();
   JobDesk(const JobDesk&) = delete;
   JobDesk& operator=(const JobDesk&) = delete;
 
-  /// Adopts the processes that live, and starts what waits.
+  /// Adopts the jobs that run, and starts what waits.
   void start();
-  /// Whether a job has closed that disk, to read it.
-  bool holds_disk(const std::string& name) const;
-  /// Whether a job runs that moves that disk while it is in use.
-  bool moves_live(const std::string& name) const;
+  /// The job that moves that disk now.
+  std::optional<std::string> job_moving(const std::string& disk) const;
 
   /// Queues the job, and starts it if there is room. A job of the same id that asks for the same is
   /// that job. Failures: of usage if it asks for something else.
@@ -83,12 +75,12 @@ class JobDesk {
   Outcome<JobView> pause(const std::string& id);
   Outcome<JobView> resume(const std::string& id);
   Outcome<JobView> cancel(const std::string& id);
-  /// A job that waits for somebody to say so hands over as soon as it fits. Failures also: of usage
-  /// if it does not move a disk in use.
+  /// A job that waits for somebody to say so hands over as soon as it fits.
   Outcome<JobView> cut_over(const std::string& id);
   struct Wishes {
-    std::optional<std::uint64_t> limit;         ///< Bytes a second on the wire; 0: none.
-    std::optional<std::uint64_t> max_pause_ms;  ///< Of jobs that move disks in use.
+    std::optional<std::uint64_t> limit;  ///< Bytes a second on the wire; 0: none.
+    std::optional<std::uint64_t> max_pause_ms;
+    std::optional<std::string> mode;
   };
   /// Of one that is not over: now, and for the next time that it runs.
   Outcome<JobView> set(const std::string& id, const Wishes& wishes);
@@ -113,13 +105,12 @@ class JobDesk {
           ServiceLog& log);
   JobView view_of(const Entry& entry) const;
   Outcome<JobView> found_now(const std::string& id) const;
-  Outcome<JobView> ask_process(const std::string& id, const char* op,
-                               boost::json::object fields = {});
+  Outcome<JobView> ask_mover_of(const std::string& id, const char* op,
+                                boost::json::object fields = {});
   /// Writes the record, and tells of it. `mutex_` is held.
   Outcome<JobView> change(Entry& entry, const migration::ServiceJob& job);
   void pump();
-  void begin(Entry& entry, Hold hold);
-  bool start_process(Entry& entry, const ProcessLock& lock);
+  void begin(Entry& entry);
   void interrupt(migration::ServiceJob& job) const;
   void listen_to(Entry& entry);
   void fail(Entry& entry, const CommandFailure& failure);
@@ -133,7 +124,7 @@ class JobDesk {
   mutable std::mutex mutex_;
   // Protected by mutex_:
   std::map<std::string, std::unique_ptr<Entry>> entries_;
-  std::vector<std::unique_ptr<Watch>> retired_;  ///< Of processes that have ended.
+  std::vector<std::unique_ptr<Watch>> retired_;  ///< Of jobs that have ended.
   bool stopping_ = false;
 };
 

@@ -11,6 +11,9 @@ namespace vhdxm::tools {
 std::string job_lock_path(const std::string& run_folder, const std::string& id);
 std::string job_socket_path(const std::string& run_folder, const std::string& id);
 
+/// What to do about one that is blocked.
+std::string blocked_advice(const std::string& id);
+
 /// As a job's record says it; kAuto for anything else.
 transfer::Mode mode_named(const std::string& name);
 

@@ -22,6 +22,7 @@
 #include "tools/json_output.h"
 #include "tools/live_progress_json.h"
 #include "tools/mover_server.h"
+#include "tools/printable_text.h"
 #include "tools/progress_sample.h"
 #include "tools/send_summary.h"
 #include "tools/service_log.h"
@@ -47,7 +48,9 @@ constexpr unsigned kLockTries = 1000;
 class LiveJob::Run {
  public:
   explicit Run(Setting setting)
-      : setting_(std::move(setting)), log_(STDERR_FILENO, ServiceLog::stderr_is_journal()) {}
+      : setting_(std::move(setting)),
+        log_(STDERR_FILENO, ServiceLog::stderr_is_journal()),
+        in_use_(setting_.in_use) {}
 
   const std::string& id() const { return setting_.id; }
 
@@ -75,6 +78,12 @@ class LiveJob::Run {
     if (move_) move_->cancel();
   }
 
+  void set_in_use(bool in_use) {
+    const std::lock_guard lock(mutex_);
+    in_use_ = in_use;
+    if (move_ && !max_pause_told_) move_->set_max_pause(max_pause_untold());
+  }
+
  private:
   enum class EndAsked : std::uint8_t { kNo, kPause, kCancel, kInterrupt };
 
@@ -89,7 +98,6 @@ class LiveJob::Run {
     if (const auto locked = take_lock(); locked.has_error()) return complain(locked.error());
     if (const auto ready = make_ready(); ready.has_error()) return refuse(ready.error());
     job_.state = ServiceJob::State::kRunning;
-    job_.live = true;
     return write();
   }
 
@@ -99,6 +107,8 @@ class LiveJob::Run {
     VHDXM_TRY(records_, migration::HostRecords::open(setting_.state_folder, {path.parent_path()}));
     {
       const std::lock_guard lock(mutex_);
+      max_pause_told_ = job_.max_pause_ms != 0;
+      began_plain_ = mode_named(job_.mode) == transfer::Mode::kPlain;
       move_ = std::make_unique<LiveMove>(
           records_->ownership(), options(key, path),
           [this](const transfer::Progress& progress, const transfer::LiveProgress& live) {
@@ -141,11 +151,16 @@ class LiveJob::Run {
         .disks = {{.disk = setting_.disk,
                    .place = {.folder = path.parent_path(), .name = path.filename()},
                    .name_there = job_.name_there}}};
-    if (job_.max_pause_ms != 0) {
-      options.limits.max_pause = std::chrono::milliseconds(job_.max_pause_ms);
-    }
+    options.limits.max_pause =
+        job_.max_pause_ms != 0 ? std::chrono::milliseconds(job_.max_pause_ms) : max_pause_untold();
     options.limits.hold_when_ready = job_.cutover == "auto";
     return options;
+  }
+
+  /// mutex_ is held.
+  std::chrono::steady_clock::duration max_pause_untold() const {
+    if (!in_use_) return std::chrono::milliseconds(ServiceJob::kMaxPauseMsMax);
+    return transfer::Convergence::Limits{}.max_pause;
   }
 
   MoverAnswer answer(const std::string& op, const boost::json::object& request) {
@@ -181,13 +196,28 @@ class LiveJob::Run {
     std::string op;
     std::uint64_t limit = 0;
     std::uint64_t max_pause_ms = 0;
+    std::string mode;
     migration::JsonFields fields(request);
     fields.number("version", version, kMoverProtocol, kMoverProtocol);
     fields.text("op", op);
     fields.number("limit", limit, ~std::uint64_t{0});
     fields.number("max_pause_ms", max_pause_ms, ServiceJob::kMaxPauseMsMax);
+    fields.choice("mode", mode, {"auto", "plain", "compress"});
     if (const std::string complaint = fields.finish(); !complaint.empty()) {
       return mover_error("bad_request", complaint);
+    }
+    {
+      const std::lock_guard lock(mutex_);
+      if (began_plain_ && fields.has("mode") && mode != "plain") {
+        return mover_error("not_now",
+                           "it began as plain, so the other side expects nothing compressed: pause "
+                           "it, set the mode, and resume it");
+      }
+    }
+    if (fields.has("mode")) {
+      move_->set_mode(mode_named(mode));
+      const std::lock_guard lock(mutex_);
+      mode_set_ = mode;
     }
     if (fields.has("limit")) {
       move_->set_limit(limit);
@@ -195,8 +225,9 @@ class LiveJob::Run {
       limit_set_ = limit;
     }
     if (fields.has("max_pause_ms") && max_pause_ms != 0) {
-      move_->set_max_pause(std::chrono::milliseconds(max_pause_ms));
       const std::lock_guard lock(mutex_);
+      max_pause_told_ = true;
+      move_->set_max_pause(std::chrono::milliseconds(max_pause_ms));
       max_pause_set_ = max_pause_ms;
     }
     return answer;
@@ -228,6 +259,7 @@ class LiveJob::Run {
     // What was set goes for the next time, too.
     if (limit_set_) job_.limit = *limit_set_;
     if (max_pause_set_) job_.max_pause_ms = *max_pause_set_;
+    if (mode_set_) job_.mode = *mode_set_;
     job_.exit = result.exit_code();
     switch (result.kind) {
       case HandoverEnd::Kind::kDone:
@@ -236,8 +268,7 @@ class LiveJob::Run {
       case HandoverEnd::Kind::kUnconfirmed:
         job_.state = ServiceJob::State::kBlocked;
         job_.message = "the destination has not said that it took the disk: " + cause_of(result);
-        job_.advice = fmt::format("When the other host can be reached: `vhdx-migrate resolve {}`.",
-                                  setting_.id);
+        job_.advice = blocked_advice(setting_.id);
         return;
       case HandoverEnd::Kind::kCancelled:
         return finish_cancelled();
@@ -250,6 +281,11 @@ class LiveJob::Run {
     job_.exit = static_cast<std::int64_t>(failure.exit);
     job_.message = failure.message;
     job_.advice = failure.advice;
+  }
+
+  std::string name_there() const {
+    return job_.name_there.empty() ? std::filesystem::path(setting_.path).filename().string()
+                                   : job_.name_there;
   }
 
   static std::string cause_of(const LiveMoveResult& result) {
@@ -269,7 +305,8 @@ class LiveJob::Run {
 
   void finish_cancelled() {
     const bool paused = end_asked_ == EndAsked::kPause;
-    job_.advice = "`vhdx-migrate cleanup` removes it there.";
+    job_.advice =
+        fmt::format("`vhdx-migrate cleanup {}` there removes it.", shell_word(name_there()));
     if (end_asked_ == EndAsked::kInterrupt) {
       job_.state = ServiceJob::State::kInterrupted;
       job_.exit = static_cast<std::int64_t>(ExitCode::kNetwork);
@@ -281,7 +318,7 @@ class LiveJob::Run {
                             : "cancelled; the destination keeps what has arrived";
     }
     if (job_.state != ServiceJob::State::kCancelled) {
-      job_.advice = "`vhdx-migrate resume` goes on with it.";
+      job_.advice = fmt::format("`vhdx-migrate resume {}` goes on with it.", setting_.id);
     }
   }
 
@@ -317,9 +354,13 @@ class LiveJob::Run {
   std::mutex mutex_;
   std::unique_ptr<LiveMove> move_;  ///< Made under mutex_; it stays.
   // Protected by mutex_:
+  bool in_use_;
+  bool max_pause_told_ = false;  ///< By the record, or by `set`.
   EndAsked end_asked_ = EndAsked::kNo;
   std::optional<std::uint64_t> limit_set_;
   std::optional<std::uint64_t> max_pause_set_;
+  bool began_plain_ = false;
+  std::optional<std::string> mode_set_;
   Pace pace_;
   std::string phase_;
   unsigned streams_most_ = 0;
@@ -351,6 +392,10 @@ LiveJob::~LiveJob() {
 
 const std::string& LiveJob::id() const {
   return run_->id();
+}
+
+void LiveJob::set_in_use(bool in_use) {
+  run_->set_in_use(in_use);
 }
 
 }  // namespace vhdxm::tools

@@ -1,8 +1,7 @@
-// A job that moves the disk of a mover while guests use it, ownership and all.
+// A job that moves the disk of a mover, ownership and all, whether guests use it or not.
 //
-// It runs in the disk's mover, and is for the service what the process of any job is
-// (tools/job_runner.h): it holds the job's lock as long as it runs, listens at the job's control
-// socket, and writes down the end. docs/mover.md is what is said there.
+// It runs in the disk's mover: it holds the job's lock as long as it runs, listens at the job's
+// control socket, and writes down the end. docs/mover.md is what is said there.
 #pragma once
 
 #include <atomic>
@@ -22,7 +21,8 @@ class LiveJob {
     std::string run_folder;
     std::string id;  ///< Of the job, whose record is there.
     std::shared_ptr<transfer::LiveDisk> disk;
-    std::string path;  ///< Of its file.
+    std::string path;     ///< Of its file.
+    bool in_use = false;  ///< As set_in_use() says.
   };
   /// Hears once, from the job's thread, whether it has begun; if not, its record says why, where
   /// there is one.
@@ -35,6 +35,10 @@ class LiveJob {
   LiveJob& operator=(const LiveJob&) = delete;
 
   const std::string& id() const;
+  /// Whether clients use the disk from now on. As long as none does, and the job's record does not
+  /// say how long writes may wait, they may wait for kMaxPauseMsMax: there are none.
+  /// Thread safety: from any thread.
+  void set_in_use(bool in_use);
   /// Its record is written, and its lock is free, or will be in a moment.
   bool over() const { return over_; }
 

@@ -30,6 +30,7 @@ boost::json::object live_fields(const transfer::LiveProgress& live) {
   fields["copy_bytes_per_second"] = static_cast<std::uint64_t>(live.copy_rate);
   fields["dirty_bytes_per_second"] = static_cast<std::uint64_t>(live.dirty_rate);
   fields["predicted_pause_us"] = optional_microseconds(live.predicted_pause);
+  fields["max_pause_us"] = microseconds(live.max_pause);
   fields["throttled_to_bytes_per_second"] = live.throttled_to;
   fields["holds_failed"] = live.holds_failed;
   fields["pause_us"] = optional_microseconds(live.pause);

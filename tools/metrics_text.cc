@@ -16,7 +16,7 @@ void add_jobs(std::string& out, HostService& service) {
   using Stage = migration::ServiceJob::State;
   std::map<std::string, std::uint64_t> counts;
   for (const Stage state : {Stage::kQueued, Stage::kRunning, Stage::kPaused, Stage::kInterrupted,
-                            Stage::kDone, Stage::kFailed, Stage::kCancelled}) {
+                            Stage::kBlocked, Stage::kDone, Stage::kFailed, Stage::kCancelled}) {
     counts[to_string(state)] = 0;
   }
   for (const JobView& view : service.jobs().list()) ++counts[to_string(view.job.state)];

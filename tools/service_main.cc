@@ -17,7 +17,6 @@
 #include "tools/host_service.h"
 #include "tools/http_server.h"
 #include "tools/interrupt.h"
-#include "tools/job_runner.h"
 #include "tools/service_log.h"
 #include "tools/service_options.h"
 
@@ -57,11 +56,7 @@ int serve(const migration::HostSettings& settings, Interrupt& interrupt, Service
 int main(int argc, char** argv) {
   using namespace vhdxm::tools;
   std::signal(SIGPIPE, SIG_IGN);
-  std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
-  if (!words.empty() && words.front() == kRunJobWord) {
-    words.erase(words.begin());
-    return run_job(words);
-  }
+  const std::vector<std::string> words(argv + (argc > 0 ? 1 : 0), argv + argc);
   ignore_ended_children();
   Interrupt interrupt;
   ServiceLog log(STDERR_FILENO, ServiceLog::stderr_is_journal());

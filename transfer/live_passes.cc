@@ -50,7 +50,9 @@ const char* to_string(LivePhase phase) {
 
 LivePasses::LivePasses(LiveSource& source, CutoverSource& cutover,
                        const Convergence::Limits& limits)
-    : source_(source), cutover_(cutover), convergence_(limits, std::chrono::steady_clock::now()) {}
+    : source_(source), cutover_(cutover), convergence_(limits, std::chrono::steady_clock::now()) {
+  progress_.max_pause = limits.max_pause;
+}
 
 void LivePasses::attach(Job job, const JobId& job_id) {
   job_.emplace(std::move(job));
@@ -379,7 +381,18 @@ void LivePasses::cut_over() {
 
 void LivePasses::set_max_pause(Convergence::Duration max_pause) {
   if (!job_) return;
-  post([this, max_pause] { convergence_.set_max_pause(max_pause); });
+  post([this, max_pause] {
+    convergence_.set_max_pause(max_pause);
+    {
+      const std::lock_guard lock(mutex_);
+      progress_.max_pause = max_pause;
+    }
+    // A shorter one holds for the writes that wait now.
+    const bool holds = stage_ == Stage::kLastPass || stage_ == Stage::kHandover;
+    if (!holds || held_at_ + max_pause >= deadline_->expiry()) return;
+    deadline_->expires_at(held_at_ + max_pause);
+    arm_deadline();
+  });
 }
 
 LiveProgress LivePasses::progress() const {

@@ -1,6 +1,7 @@
 #include "transfer/live_sender.h"
 
 #include <mutex>
+#include <optional>
 #include <utility>
 
 #include "transfer/send_job.h"
@@ -24,6 +25,7 @@ struct LiveSender::Impl {
   // of the job.
   bool cancelled = false;
   bool cut_over = false;
+  std::optional<Mode> mode;
   std::unique_ptr<LiveSource> source;
   std::unique_ptr<SendJob> job;
   std::unique_ptr<LivePasses> passes;
@@ -52,6 +54,7 @@ SendResult LiveSender::Impl::run() {
       tell = [this](const Progress& progress) { on_progress(progress, passes->progress()); };
     }
     job = std::make_unique<SendJob>(sender, std::move(tell), *source, *passes, cutover);
+    if (mode) job->set_mode(*mode);
   }
   return job->run();
 }
@@ -101,6 +104,14 @@ void LiveSender::set_limit(std::uint64_t bytes_per_second) {
     impl_->options.sender.limit_bytes_per_second = bytes_per_second;
   }
   if (SendJob* job = impl_->job_now()) job->set_limit(bytes_per_second);
+}
+
+void LiveSender::set_mode(Mode mode) {
+  {
+    const std::lock_guard lock(impl_->mutex);
+    impl_->mode = mode;
+  }
+  if (SendJob* job = impl_->job_now()) job->set_mode(mode);
 }
 
 CutoverSource::State LiveSender::outcome() const {

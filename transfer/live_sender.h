@@ -50,6 +50,9 @@ class LiveSender {
   void set_max_pause(Convergence::Duration max_pause);
   /// Bytes a second on the wire; 0: no limit.
   void set_limit(std::uint64_t bytes_per_second);
+  /// How the next extents travel. One that began as kPlain stays so: it has agreed with the
+  /// destination that nothing is compressed.
+  void set_mode(Mode mode);
 
   /// kVoid: the source owns them, and writes go ahead.
   CutoverSource::State outcome() const;

@@ -21,8 +21,11 @@ Result<void> check_disks(const std::vector<MovingDisk>& disks) {
     }
     if (one.disk->read_only()) return refused("opened read-only: send it", one.disk->name());
     if (one.disk->geometry().type == vhdx::DiskType::kDifferencing) {
-      return refused("a differencing disk cannot move while it is in use: send it when it is not",
-                     one.disk->name());
+      return refused(
+          "a differencing disk cannot be handed over: send it, with its parents or flattened, when "
+          "nobody "
+          "uses it",
+          one.disk->name());
     }
     if (&one.disk->gate() != &disks.front().disk->gate()) {
       return refused("disks that move together share one gate", one.disk->name());

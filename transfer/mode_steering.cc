@@ -28,10 +28,20 @@ double share(std::uint64_t part, std::uint64_t all) {
 
 ModeSteering::ModeSteering(const SenderOptions& options, const SenderBudget::Shares& shares)
     : mode_(options.mode),
+      level_(options.mode == Mode::kCompress ? options.level
+                                             : std::min(options.level, shares.level_max)),
       control_(first_mix(options), processor_limit(options)),
       auto_({.level_max = shares.level_max,
              .processors = processors_of(options),
              .streams = static_cast<double>(shares.streams)}) {}
+
+void ModeSteering::set_mode(Mode mode) {
+  mode_ = mode;
+  if (mode == Mode::kPlain) control_.set({});
+  if (mode == Mode::kCompress) {
+    control_.set({.light = level_, .strong = level_, .strong_share = 0});
+  }
+}
 
 void ModeSteering::note(const Load& load) {
   // The first one tells of all since the streams began.

@@ -23,6 +23,10 @@ class ModeSteering {
   ModeSteering(const SenderOptions& options, const SenderBudget::Shares& shares);
 
   ModeControl& control() { return control_; }
+  Mode mode() const { return mode_; }
+  /// From the next extent on; kAuto goes on from what it is now. Requires: where `mode` compresses,
+  /// that the job began with one that does, so that there are compressors, and of which level.
+  void set_mode(Mode mode);
 
   /// What all streams did so far, together. To be called a few times in a tenth of a second.
   void steer(const SendStream::Work& work, TimePoint now);
@@ -34,7 +38,8 @@ class ModeSteering {
   CompressionReport summary() const;
 
  private:
-  const Mode mode_;
+  Mode mode_;
+  const int level_;  ///< Of kCompress.
   ModeControl control_;
   AutoMode auto_;
   std::optional<TimePoint> steered_at_;

@@ -131,6 +131,12 @@ void SendJob::set_limit(std::uint64_t bytes_per_second) {
   limiter_.set_rate(bytes_per_second, std::chrono::steady_clock::now());
 }
 
+void SendJob::set_mode(Mode mode) {
+  // Nothing was agreed about compression with the other side, nor room set aside for it.
+  if (options_.mode == Mode::kPlain) return;
+  asio::post(context_, [this, mode] { steering_.set_mode(mode); });
+}
+
 void SendJob::cancel() {
   // A job that is handing over may be past the point where it can be cancelled.
   if (live_ == nullptr) cancelled_ = true;
@@ -600,7 +606,7 @@ Progress SendJob::snapshot() {
 }
 
 ModeReport SendJob::mode_report() const {
-  return {.asked = options_.mode,
+  return {.asked = steering_.mode(),
           .mix = compressors_ ? steering_.mix() : ModeMix{},
           .gaining = steering_.gaining(),
           .bottleneck = steering_.bottleneck()};

@@ -42,6 +42,8 @@ class SendJob {
   void cancel();
   /// 0: none. From any thread.
   void set_limit(std::uint64_t bytes_per_second);
+  /// As LiveSender::set_mode().
+  void set_mode(Mode mode);
 
  private:
   asio::awaitable<void> converse();

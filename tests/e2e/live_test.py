@@ -94,10 +94,13 @@ class LiveTest(support.DiskTest):
         self.random = random.Random(self.seed)
         self.here, self.there = self.host("here"), self.host("there")
 
-    def host(self, name, *options):
+    def host(self, name, *options, resolve_retry="86400s"):
+        """Unless told, nothing but `resolve` and the start of the service ends what is blocked."""
         disks = self.folder / name / "disks"
         disks.mkdir(parents=True)
-        host = Service(self.folder / name, "--incoming", "on", "--outgoing", "on", "--into", disks,
+        config = self.folder / name / "host.toml"
+        config.write_text(f'resolve_retry = "{resolve_retry}"\n')
+        host = Service(self.folder / name, "--config", config, "--incoming", "on", "--outgoing", "on", "--into", disks,
                        "--listen", "127.0.0.1:0", "--key-file", self.key_file, *options)
         host.disks = disks
         self.addCleanup(host.__exit__)
@@ -151,7 +154,7 @@ class LiveTest(support.DiskTest):
             _, now = host.ask("GET", f"/v1/jobs/{job}?after={revision}&wait=30")
             if wanted(now):
                 return now
-            self.assertIn(now["state"], ("queued", "running"),
+            self.assertIn(now["state"], ("queued", "running", "blocked"),
                           f"{now}\n{self.here.log_text()}\n{self.there.log_text()}")
             revision = now["revision"]
 
@@ -188,7 +191,7 @@ class LiveTest(support.DiskTest):
         self.added(self.here)
         guest = self.guest(self.here)
         job = self.move(self.here, self.there)
-        self.assertEqual((job["state"], job["live"], job["exit"]), ("done", True, 0))
+        self.assertEqual((job["state"], job["exit"]), ("done", 0))
         self.assertEqual(job["ownership"], "web01.vhdx: the destination owns it.")
         guest.wait_until_fenced()
         self.assertEqual(self.names(self.here), ["web01.vhdx.owner", "web01.vhdx.released"])
@@ -216,6 +219,30 @@ class LiveTest(support.DiskTest):
         self.assertGreater(report["same_bytes"], 40 * MIB)
         guest_there.leave()
         self.assert_sound(self.here, guest_there)
+
+    def test_a_disk_that_nobody_uses_there_and_back(self):
+        self.added(self.here)
+        job = self.move(self.here, self.there)
+        self.assertEqual(job["ownership"], "web01.vhdx: the destination owns it.")
+        self.assertEqual(self.names(self.here), ["web01.vhdx.owner", "web01.vhdx.released"])
+        self.assertEqual(self.names(self.there), ["web01.vhdx", "web01.vhdx.owner"])
+        self.exported(self.there)
+        self.assertEqual(self.owners("web01"), [self.there])
+        guest = self.guest(self.there, size=4 * MIB)
+        guest.stop()
+        guest.leave()
+        # The export of the copy that was released here is in nobody's way.
+        back = self.move(self.there, self.here)
+        self.assertEqual(back["ownership"], "web01.vhdx: the destination owns it.")
+        self.exported(self.here)
+        self.assertEqual(self.owners("web01"), [self.here])
+        report = back["report"]
+        sent = report["bytes_total"] - report["same_bytes"] - report["zero_bytes"]
+        self.assertLessEqual(sent, 4 * MIB, report)
+        self.assertEqual(report["same_bytes"], 4 * MIB)
+        self.assertEqual(self.names(self.there), ["web01.vhdx.owner", "web01.vhdx.released"])
+        self.assert_holds(self.here, guest)
+        self.assert_sound(self.here, guest)
 
     def test_cancelled_the_guest_goes_on_and_another_job_moves_it(self):
         self.added(self.here, megabytes=24)
@@ -255,10 +282,12 @@ class LiveTest(support.DiskTest):
                             "--limit", "400M")
         self.wait_for_phase(self.here, job, "ready")
         guest.write_more()
-        for options in (("--max-pause", "2s"), ("--limit", "200M", "--max-pause", "3s")):
+        for options in (("--max-pause", "2s"), ("--limit", "200M", "--max-pause", "3s"),
+                        ("--mode", "plain")):
             outcome = self.here.command("set", job, *options)
             self.assertEqual(outcome.code, 0, outcome)
-        for words in (("set", job), ("set", job, "--max-pause", "2m"), ("set", "none", "--limit", "1M"),
+        for words in (("set", job), ("set", job, "--max-pause", "2m"), ("set", job, "--mode", "fast"),
+                      ("set", "none", "--limit", "1M"),
                       ("cutover", "none"), ("resolve", "none"),
                       ("resolve", job, "--force-owner-here")):
             self.assertEqual(self.here.command(*words).code, 2, words)
@@ -266,10 +295,14 @@ class LiveTest(support.DiskTest):
         # Pausing ends the job's connections; what it has at the destination is compared.
         self.assertEqual(self.here.command("pause", job).code, 0)
         paused = self.wait_for_state(self.here, job, "paused")
-        self.assertEqual((paused["max_pause_ms"], paused["limit"]), (3000, 200 * MIB))
+        self.assertEqual((paused["max_pause_ms"], paused["limit"], paused["mode"]),
+                         (3000, 200 * MIB, "plain"))
         self.assertEqual(self.here.command("resume", job).code, 0)
         self.wait_for_phase(self.here, job, "ready")
         guest.write_more()
+        outcome = self.here.command("set", job, "--mode", "compress")
+        self.assertEqual(outcome.code, 1, outcome)
+        self.assertIn("pause it, set the mode", outcome.of_type("error")[0]["message"])
         outcome = self.here.command("cutover", job)
         self.assertEqual(outcome.code, 0, outcome)
         over = self.wait_for_state(self.here, job, "done")
@@ -376,6 +409,26 @@ class LiveTest(support.DiskTest):
                 guest.leave()
                 self.assert_sound(self.there, guest, step)
 
+    def test_a_blocked_job_is_resolved_when_the_destination_is_there_again(self):
+        self.here = self.host("impatient", resolve_retry="1ms")
+        guest, job, proxy = self.hand_over_until("released", self.there.kill, "web01")
+        blocked = self.wait_for_state(self.here, job, "blocked")
+        self.assertIn("by itself", blocked["advice"])
+        guest.wait_until_fenced()
+        self.there.start()
+        proxy.target = ("127.0.0.1", int(self.address(self.there).rpartition(":")[2]))
+        over = self.wait_for_state(self.here, job, "done")
+        self.assertEqual((over["exit"], over["ownership"]),
+                         (0, "web01.vhdx: the destination owns it."))
+        log = self.here.log_text()
+        self.assertIn(f"job {job}: still blocked: ", log)
+        self.assertIn("its destination is asked again in ", log)
+        self.assertIn(f"job {job}: resolved: ", log)
+        self.assert_holds(self.there, guest)
+        self.assertEqual(self.owners("web01"), [self.there])
+        guest.leave()
+        self.assert_sound(self.there, guest)
+
     def test_a_source_that_is_killed_in_the_hand_over(self):
         for step in ("prepare", "released", "owned"):
             with self.subTest(step):
@@ -388,7 +441,8 @@ class LiveTest(support.DiskTest):
                 guest, job, _ = self.hand_over_until(step, kill, step, nbd.CMD_FLAG_FUA)
                 guest.join()
                 self.here.start()
-                over = self.wait_for_state(self.here, job, "interrupted", "blocked", "done")
+                # A service that starts asks at once.
+                over = self.wait_for_state(self.here, job, "interrupted", "done")
                 if step == "prepare":
                     self.assertEqual(over["state"], "interrupted", over)
                     self.assert_holds(self.here, guest, step)
@@ -398,8 +452,9 @@ class LiveTest(support.DiskTest):
                     self.assertEqual(self.here.command("cutover", job).code, 0)
                     self.wait_for_state(self.here, job, "done")
                 else:
-                    self.assertEqual(over["state"], "blocked", over)
+                    self.assertEqual((over["state"], over["exit"]), ("done", 0), over)
                     self.assertNotIn(self.here, self.owners(step))
+                    # Whoever was on his way to do that himself is told the same.
                     self.resolved(job, f"{step}.vhdx: the destination owns it.")
                 self.assert_holds(self.there, guest, step)
                 self.assertEqual(self.owners(step), [self.there])

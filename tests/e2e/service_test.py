@@ -391,7 +391,11 @@ class ServiceTest(support.DiskTest):
 
     # --- what leaves ----------------------------------------------------------------------------
     def moving(self, here, disk, there, *options):
-        outcome = here.command("move", disk, "--to", self.address(there), "--detach", *options)
+        """The job that moves a disk, which is registered by its file's name if it is not."""
+        name = disk.stem
+        if name not in [one["name"] for one in here.ask("GET", "/v1/disks")[1]["disks"]]:
+            self.added(here, name, disk)
+        outcome = here.command("move", name, "--to", self.address(there), "--detach", *options)
         self.assertEqual(outcome.code, 0, outcome)
         return outcome.of_type("job")[0]["id"]
 
@@ -402,43 +406,68 @@ class ServiceTest(support.DiskTest):
         self.addCleanup(here.__exit__)
         return here, there
 
-    def test_a_registered_disk_moves_and_is_exported_again(self):
+    def assert_moved(self, here, there, disk, arrived=None):
+        """One host owns it, and has what the other one had."""
+        arrived = self.arrivals / (arrived or disk.name)
+        self.assertFalse(disk.exists())
+        for host, path in ((here, disk), (there, arrived)):
+            for one in host.ask("GET", "/v1/disks")[1]["disks"]:
+                if one["path"] == str(path):
+                    host.ask("GET", f"/v1/disks/{one['name']}?settled=true")
+                    outcome = host.command("disk", "remove", one["name"])
+                    self.assertEqual(outcome.code, 0, f"{outcome}\n{host.log_text()}")
+        released = disk.with_name(disk.name + ".released")
+        self.assert_complete(released, arrived)
+        outcome = support.run("serve", released, "--socket", self.folder / "s", "--json")
+        self.refused(outcome, 1, "released")
+
+    def test_a_disk_that_nobody_uses_moves_with_its_ownership(self):
         disk = self.make_disk()
         here, there = self.two_hosts()
         before = self.added(here, "web01", disk)
-        outcome = here.command("move", "web01", "--to", self.address(there), "--as", "w.vhdx",
-                               "--verify", "--progress", "none")
+        words = ("move", disk, "--to", self.address(there), "--as", "w.vhdx", "--id", "m",
+                 "--progress", "none")
+        outcome = here.command(*words)
         self.assertEqual(outcome.code, 0, outcome)
         last = outcome.of_type("job")[-1]
         self.assertEqual((last["state"], last["disk"], last["path"]), ("done", "web01", str(disk)))
-        self.assertIn("source keeps its copy", last["ownership"])
-        self.assertTrue(last["report"]["disks"][0]["verified"])
-        after = before
-        while after["state"] != "exported" or after["mover_pid"] == before["mover_pid"]:
-            _, after = here.ask("GET", "/v1/disks/web01?settled=true")
-        here.command("disk", "remove", "web01")
-        self.assert_complete(disk, self.arrivals / "w.vhdx")
+        self.assertEqual(last["ownership"], "disk.vhdx: the destination owns it.")
+        # Nobody wrote: everything went over once, and no later pass had anything to send.
+        passes = last["report"]["live"]["passes"]
+        self.assertEqual([one["held"] for one in passes][-2:], [False, True], passes)
+        self.assertEqual([one["sent_bytes"] for one in passes if one["sent_bytes"]], [64 * MIB])
+        _, now = here.ask("GET", "/v1/disks/web01")
+        self.assertEqual((now["state"], now["mover_pid"]), ("released", before["mover_pid"]))
+        _, arrived = there.ask("GET", "/v1/disks/w?settled=true")
+        self.assertEqual((arrived["state"], arrived["path"]),
+                         ("exported", str(self.arrivals / "w.vhdx")))
+        # It is that job whenever it is asked for; another one has nothing to move.
+        outcome = here.command(*words)
+        self.assertEqual((outcome.code, outcome.of_type("job")[-1]["state"]), (0, "done"), outcome)
+        error = self.refused(here.command("move", "web01", "--to", self.address(there)), 1, "web01",
+                             "another host")
+        self.assertIn("does not own", error["ownership"])
+        self.assert_moved(here, there, disk, "w.vhdx")
 
-    def test_a_disk_in_use_is_not_moved_and_is_when_it_is_resumed(self):
-        disk = self.make_disk()
+    def test_a_guest_that_comes_while_its_disk_moves_is_served(self):
+        print(f"seed {self.seed}")
+        disk = self.make_disk(megabytes=2)
         here, there = self.two_hosts()
-        # Of one that is exported for reading only, ownership does not move.
-        socket_path = self.added(here, "web01", disk, "--read-only")["socket"]
-        handle = nbd.NBD()
-        handle.connect_unix(socket_path)
-        error = self.refused(here.command("move", "web01", "--to", self.address(there), "--id", "m",
-                                          "--progress", "none"), 5, "web01", "1 client")
-        self.assertIn("still owns web01", error["ownership"])
-        self.assertEqual(handle.pread(512, 63 * MIB), bytes(512))
-        handle.shutdown()
-        # The mover learns of it a moment later.
-        while here.ask("GET", "/v1/disks/web01")[1]["clients"]:
-            pass
-        self.assertEqual(here.command("resume", "m").code, 0)
-        self.wait_for_job(here, "m", "done")
-        self.assertEqual(self.disks_exported(here), ["web01"])
-        self.assertEqual(here.command("disk", "remove", "web01").code, 0)
-        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+        exported = self.added(here, "disk", disk)
+        job = self.moving(here, disk, there, "--limit", "64K")
+        self.wait_for_arrival(there)
+        _, now = here.ask("GET", "/v1/disks/disk")
+        self.assertEqual((now["state"], now["job"], now["clients"]), ("exported", job, 0))
+        writer = NumberingWriter(exported["socket"], 64 * MIB // 4096, self.seed)
+        writer.start()
+        writer.write_more()
+        outcome = here.command("cancel", job)
+        self.assertEqual(outcome.code, 0, outcome)
+        over = self.wait_for_job(here, job, "cancelled")
+        self.assertEqual(over["ownership"], "disk.vhdx: the source owns it.")
+        self.assertIn("cleanup disk.vhdx", over["advice"])
+        writer.write_more()
+        writer.finish()
 
     def test_a_job_goes_on_when_its_service_is_killed(self):
         disk = self.make_disk()
@@ -450,64 +479,58 @@ class ServiceTest(support.DiskTest):
         here.start()
         self.assertEqual(self.wait_for_job(here, job, "done")["exit"], 0)
         self.assertEqual(here.command("watch", job).code, 0)
-        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+        self.assert_moved(here, there, disk)
 
     def test_a_job_that_runs_is_adopted_paused_and_resumed(self):
         disk = self.make_disk(megabytes=2)
         here, there = self.two_hosts()
-        self.added(here, "web01", disk)
-        job = self.moving(here, "web01", there, "--limit", "64K")
+        job = self.moving(here, disk, there, "--limit", "64K")
         self.wait_for_arrival(there)
         here.kill()
         here.start()
         _, now = here.ask("GET", f"/v1/jobs/{job}")
         self.assertEqual(now["state"], "running", now)
-        self.assertEqual(here.ask("GET", "/v1/disks/web01")[1]["state"], "moving")
-        self.refused(here.command("disk", "remove", "web01", "--force"), 5, "moved")
+        self.assertEqual(here.ask("GET", "/v1/disks/disk")[1]["job"], job)
+        self.refused(here.command("disk", "remove", "disk", "--force"), 5, "moved", job)
         self.assertEqual(here.command("pause", job).code, 0)
         self.wait_for_job(here, job, "paused")
-        self.assertIn("web01", self.disks_exported(here))
+        self.assertEqual(self.exported(here, "disk")["clients"], 0)
         self.refused(here.command("watch", job, "--progress", "none"), 5, "paused")
         self.assertEqual(here.command("resume", job).code, 0)
         self.assertEqual(here.command("cancel", job).code, 0)
         self.wait_for_job(here, job, "cancelled")
         self.refused(here.command("watch", job, "--progress", "none"), 7, "cancelled")
         self.refused(here.command("resume", job), 1, "cancelled")
-        while here.command("cleanup", job).code != 0:  # its process is on its way out
+        while here.command("cleanup", job).code != 0:  # it is on its way out
             self.assertEqual(here.ask("GET", f"/v1/jobs/{job}")[0], 200)
         self.assertEqual(here.ask("GET", f"/v1/jobs/{job}")[0], 404)
         self.assertEqual(os.listdir(here.state / "jobs"), [])
 
-    def disks_exported(self, service):
-        names = []
-        for disk in service.ask("GET", "/v1/disks")[1]["disks"]:
-            _, now = service.ask("GET", f"/v1/disks/{disk['name']}?settled=true")
-            while now["state"] in ("moving", "starting"):
-                _, now = service.ask("GET", f"/v1/disks/{disk['name']}?settled=true")
-            self.assertEqual(now["state"], "exported", now)
-            names.append(now["name"])
-        return names
+    def exported(self, service, name):
+        while (disk := service.ask("GET", f"/v1/disks/{name}?settled=true")[1])["state"] != "exported":
+            self.assertEqual(disk["state"], "starting", disk)
+        return disk
 
-    def test_a_job_whose_process_was_killed_is_interrupted_and_resumes(self):
+    def test_a_job_whose_mover_was_killed_is_interrupted_and_resumes(self):
         disk = self.make_disk()
         here, there = self.two_hosts()
         job = self.moving(here, disk, there, "--limit", "8M")
-        with socket.socket(socket.AF_UNIX) as control:
-            control.connect(str(here.run / "jobs" / f"{job}.sock"))
-            control.sendall(b'{"version":1,"op":"status"}\n')
-            answer = control.makefile().readline()
-        os.kill(json.loads(answer)["pid"], signal.SIGKILL)
+        mover = here.ask("GET", "/v1/disks/disk")[1]["mover_pid"]
+        os.kill(mover, signal.SIGKILL)
         now = self.wait_for_job(here, job, "interrupted")
-        self.assertIn("still owns", now["ownership"])
+        self.assertEqual(now["ownership"], "disk.vhdx: the source owns it.")
+        while self.exported(here, "disk")["mover_pid"] == mover:
+            pass
         self.assertEqual(here.command("resume", job).code, 0)
         self.wait_for_job(here, job, "done")
-        self.assert_complete(disk, self.arrivals / "disk.vhdx")
+        self.assert_moved(here, there, disk)
 
     def test_ctrl_c_of_move_leaves_the_job_alone(self):
         disk = self.make_disk(megabytes=2)
         here, there = self.two_hosts()
+        self.added(here, "disk", disk)
         command = subprocess.Popen(
-            [support.BINARY, "move", disk, "--to", self.address(there), "--control", here.control,
+            [support.BINARY, "move", "disk", "--to", self.address(there), "--control", here.control,
              "--limit", "64K", "--json", "--progress", "none"], stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=support.environment())
         job = json.loads(command.stdout.readline())["id"]
@@ -524,33 +547,57 @@ class ServiceTest(support.DiskTest):
         here, there = self.two_hosts("--max-migrations", "1")
         self.moving(here, disk, there, "--limit", "64K", "--id", "a")
         self.moving(here, disk, there, "--limit", "64K", "--id", "a")
-        self.refused(here.command("move", disk, "--to", self.address(there), "--id", "a"), 2, "a")
-        self.refused(here.command("move", disk, "--to", self.address(there), "--id", "c"), 1, "a",
+        self.refused(here.command("move", "disk", "--to", self.address(there), "--id", "a"), 2, "a")
+        self.refused(here.command("move", "disk", "--to", self.address(there), "--id", "c"), 1, "a",
                      "running")
         self.moving(here, second, there, "--id", "b")
         states = {job["id"]: job["state"] for job in here.command("list").of_type("job")}
         self.assertEqual(states, {"a": "running", "b": "queued"})
         here.command("cancel", "a")
         self.wait_for_job(here, "b", "done")
-        self.assert_complete(second, self.arrivals / "second.vhdx")
+        self.assert_moved(here, there, second)
+        self.assertEqual(self.exported(here, "disk")["clients"], 0)
 
     def test_what_cannot_be_moved_is_refused_by_name(self):
         disk = self.make_disk(megabytes=1)
         here, there = self.two_hosts()
-        self.refused(here.command("move", "none", "--to", "127.0.0.1"), 2, "none")
-        self.refused(here.command("move", self.folder / "none.vhdx", "--to", "127.0.0.1"), 1,
-                     "none.vhdx")
-        self.refused(here.command("move", disk, "--to", "newhost:99999"), 2, "newhost:99999")
-        self.refused(here.command("move", disk), 2, "--to")
-        self.refused(here.command("move", disk, "--to", "127.0.0.1", "--key-file",
-                                  self.folder / "nokey"), 1, "nokey")
+        to = ("--to", self.address(there))
+        self.refused(here.command("move", "none", *to), 2, "none")
+        self.refused(here.command("move", self.folder / "none.vhdx", *to), 1, "none.vhdx")
+        # The way out is in the advice.
+        error = self.refused(here.command("move", disk, *to), 3, str(disk), "not registered")
+        self.assertIn(f"disk add NAME {disk}", error["advice"])
+        self.assertIn(f"send {disk} HOST", error["advice"])
+        self.added(here, "base", disk, "--read-only")
+        error = self.refused(here.command("move", "base", *to), 3, "base", str(disk), "reading only")
+        self.assertIn(f"send {disk} HOST", error["advice"])
+        child = self.folder / "child.avhdx"
+        outcome = support.run("create", child, "--parent", disk)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertTrue(self.added(here, "child", child)["differencing"])
+        error = self.refused(here.command("move", "child", *to), 3, "child", "differencing")
+        self.assertIn(f"send {child} HOST", error["advice"])
+        self.assertIn("--flatten", error["advice"])
+        self.assertEqual([job for job in here.command("list").of_type("job")], [])
+        disk = self.make_disk("web01.vhdx", megabytes=1)
+        self.added(here, "web01", disk)
+        self.refused(here.command("move", "web01", "--to", "newhost:99999"), 2, "newhost:99999")
+        self.refused(here.command("move", "web01"), 2, "--to")
+        self.refused(here.command("move", "web01", *to, "--key-file", self.folder / "nokey"), 1,
+                     "nokey")
+        for member in ("verify", "live"):
+            status, answer = here.ask("POST", "/v1/jobs",
+                                      {"disk": "web01", "to": to[1], member: True})
+            self.assertEqual(status, 400)
+            self.assertIn(member, answer["error"]["message"])
         self.refused(here.command("status", "none"), 2, "none")
         with socket.socket() as taken:  # bound, and not listened at
             taken.bind(("127.0.0.1", 0))
-            outcome = here.command("move", disk, "--to", f"127.0.0.1:{taken.getsockname()[1]}",
+            outcome = here.command("move", "web01", "--to", f"127.0.0.1:{taken.getsockname()[1]}",
                                    "--progress", "none")
             error = self.refused(outcome, 5, "127.0.0.1")
-            self.assertIn("still owns", error["ownership"])
+            self.assertEqual(error["ownership"], "web01.vhdx: the source owns it.")
+        self.assertEqual(self.exported(here, "web01")["clients"], 0)
         with Service(self.folder / "third") as third:
             self.refused(third.command("move", disk, "--to", "127.0.0.1"), 4, "outgoing")
 

@@ -26,8 +26,6 @@ ServiceJob a_job() {
   job.mode = "plain";
   job.streams = 3;
   job.limit = ~std::uint64_t{0};
-  job.verify = true;
-  job.live = true;
   job.max_pause_ms = 20;
   job.cutover = "manual";
   job.state = State::kFailed;
@@ -56,7 +54,7 @@ TEST(ServiceJob, ItsRecordHasEveryMember) {
 TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   auto whole = boost::json::parse(encode(a_job())).as_object();
   // What earlier versions did not know may be missing.
-  const std::set<std::string> later = {"live", "max_pause_ms", "cutover"};
+  const std::set<std::string> later = {"max_pause_ms", "cutover"};
   for (const auto& member : whole) {
     auto less = whole;
     less.erase(member.key());
@@ -71,7 +69,9 @@ TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   }
   for (const auto& [name, value] : {std::pair<const char*, boost::json::value>("extra", 1),
                                     {"state", "lost"},
-                                    {"version", 2},
+                                    {"version", 0},
+                                    {"version", 3},
+                                    {"verify", true},
                                     {"port", 65536},
                                     {"id", "../x"},
                                     {"exit", -1},
@@ -92,11 +92,31 @@ TEST(ServiceJob, TwoAskTheSameWhateverBecameOfThem) {
   other.state = State::kDone;
   other.message = "else";
   EXPECT_TRUE(job.asks_the_same(other));
-  other.verify = false;
+  other.max_pause_ms = 21;
   EXPECT_FALSE(job.asks_the_same(other));
   other = job;
   other.port = 1;
   EXPECT_FALSE(job.asks_the_same(other));
+}
+
+TEST(ServiceJob, OneThatWasToCopyIsNotTakenForOneThatHandsOver) {
+  const auto read = [](State state, bool live) {
+    ServiceJob job = a_job();
+    job.state = state;
+    auto old = boost::json::parse(encode(job)).as_object();
+    old["version"] = 1;
+    old["verify"] = false;
+    old["live"] = live;
+    return decode_service_job(boost::json::serialize(old), "f").value();
+  };
+  for (const State state : {State::kQueued, State::kRunning, State::kPaused, State::kInterrupted}) {
+    EXPECT_EQ(read(state, true).state, state);
+    const ServiceJob copy = read(state, false);
+    EXPECT_EQ(copy.state, State::kCancelled);
+    EXPECT_NE(copy.message.find("copy"), std::string::npos);
+  }
+  EXPECT_EQ(read(State::kDone, false).state, State::kDone);
+  EXPECT_EQ(read(State::kBlocked, true).state, State::kBlocked);
 }
 
 TEST(ServiceJob, NewIdsAreIdsAndDiffer) {

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <map>
+#include <optional>
 #include <set>
 
 #include "tests/net/live_guest.h"
@@ -13,6 +14,7 @@
 #include "tests/net/tcp_proxy.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/random_seed.h"
+#include "tests/support/sample_data.h"
 #include "transfer/live_sender.h"
 
 namespace vhdxm::transfer {
@@ -283,6 +285,69 @@ TEST_F(LiveMoves, AnAttemptThatIsNotAnsweredIsGivenUpAndMadeAgain) {
   guest.join();
   EXPECT_EQ(guest.errors(), 0U);
   expect_disk(target_ / "a.vhdx", guest.content());
+}
+
+TEST_F(LiveMoves, AShorterPauseHoldsForWritesThatWait) {
+  RunningReceiver receiver(live_receiver_options());
+  const auto disk = make("a.vhdx");
+  LiveGuest guest(disk, seed_);
+  deaf_ = 1;
+  LiveSenderOptions options = options_for({{disk, "a.vhdx"}}, receiver.port());
+  options.limits.max_pause = 24h;  // nobody used the disk; then somebody does
+  LiveSender* running = nullptr;
+  LiveSender sender(options, cutover_, [&](const Progress&, const LiveProgress& live) {
+    if (live.holds_failed > 0) return running->set_max_pause(20s);
+    if (live.phase == LivePhase::kHandover) running->set_max_pause(1ms);
+  });
+  running = &sender;
+  ASSERT_TRUE(succeeded(sender.run()));
+  EXPECT_GE(cutover_.attempts, 2U);
+  EXPECT_GE(sender.live_progress().holds_failed, 1U);
+  expect_disk(target_ / "a.vhdx", guest.content());
+}
+
+TEST_F(LiveMoves, TheModeIsSetWhileItRuns) {
+  RunningReceiver receiver(live_receiver_options());
+  for (const auto& [first, then] :
+       {std::pair(Mode::kCompress, Mode::kPlain), std::pair(Mode::kAuto, Mode::kCompress),
+        std::pair(Mode::kPlain, Mode::kCompress)}) {
+    const Mode begun = first;  // lambdas want variables
+    const Mode set = then;
+    SCOPED_TRACE(fmt::format("{}, then {}", to_string(begun), to_string(set)));
+    const std::string name = fmt::format("{}.vhdx", to_string(begun));
+    const auto gate = std::make_shared<SharedGate>();
+    const std::shared_ptr<LiveDisk> disk =
+        LiveDisk::open(write_disk(source_, name, data_disk(small_geometry(24 * kMiB), 0, 1)), gate,
+                       {})
+            .value();
+    const auto write_text = [&disk](std::uint64_t offset) {
+      const auto text = test::sample_data(test::SampleKind::kText, 2 * kMiB, offset);
+      EXPECT_TRUE(test::succeeded(disk->write(offset, text, LiveDisk::Durability::kAtFlush)));
+    };
+    write_text(4 * kMiB);
+    LiveSenderOptions options = options_for({{disk, name}}, receiver.port());
+    options.sender.mode = begun;
+    options.limits.hold_when_ready = false;
+    PlainSource cutover(*gate);
+    std::optional<std::uint64_t> saved;
+    LiveSender* running = nullptr;
+    LiveSender sender(options, cutover, [&](const Progress& progress, const LiveProgress& live) {
+      if (live.phase != LivePhase::kWaiting || saved) return;
+      saved = progress.compressed_bytes;
+      running->set_mode(set);
+      write_text(12 * kMiB);
+      running->cut_over();
+    });
+    running = &sender;
+    if (begun == Mode::kAuto) sender.set_mode(Mode::kPlain);  // it is told early enough
+    const auto result = sender.run();
+    ASSERT_TRUE(succeeded(result));
+    EXPECT_EQ(*saved > 0, begun == Mode::kCompress);
+    EXPECT_EQ(result->totals.compressed_bytes > *saved, begun == Mode::kAuto);
+    EXPECT_EQ(result->compression.asked, begun == Mode::kPlain ? Mode::kPlain : set);
+    LiveGuest reader(disk, seed_);
+    expect_disk(target_ / name, reader.content());
+  }
 }
 
 TEST_F(LiveMoves, AGuestFasterThanTheLinkEndsItHonestly) {

@@ -29,6 +29,7 @@ max_migrations = 3
 max_arrivals = 9
 bandwidth_limit = "400M"
 performance = "tcpip"
+resolve_retry = "20s"
 state_folder = "/s"
 run_folder = "/r"
 control_socket = "/c"
@@ -51,6 +52,7 @@ key_file = "/kb"
   EXPECT_EQ(settings->max_arrivals, 9u);
   EXPECT_EQ(settings->bandwidth_limit, 400ull << 20);
   EXPECT_EQ(settings->performance, transfer::Mode::kPlain);
+  EXPECT_EQ(settings->resolve_retry, std::chrono::seconds(20));
   EXPECT_EQ(settings->state_folder, "/s");
   EXPECT_EQ(settings->run_folder, "/r");
   EXPECT_EQ(settings->control_path(), "/c");
@@ -81,6 +83,10 @@ TEST(HostConfig, WhatIsWrongIsNamedWithFileLineAndKey) {
                           {"bandwidth_limit = \"400\"", "f:1:", "bandwidth_limit"},
                           {"bandwidth_limit = 400", "f:1:", "bandwidth_limit"},
                           {"performance = \"smb\"", "f:1:", "performance"},
+                          {"resolve_retry = 5", "f:1:", "resolve_retry"},
+                          {"resolve_retry = \"0s\"", "f:1:", "resolve_retry"},
+                          {"resolve_retry = \"2d\"", "f:1:", "resolve_retry"},
+                          {"resolve_retry = \"86401s\"", "f:1:", "resolve_retry"},
                           {"file_mode = \"999\"", "f:1:", "file_mode"},
                           {"owner = \"no-such-user-here\"", "f:1:", "owner"},
                           {"peers = 1", "f:1:", "peers"},

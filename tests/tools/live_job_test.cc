@@ -138,6 +138,8 @@ TEST_F(LiveJobTest, MovesTheDiskAndTellsOfIt) {
   set["max_pause_ms"] = 30'000;
   EXPECT_FALSE(control.ask("set", set, 60s).value().contains("error"));
   set["mode"] = "plain";
+  EXPECT_FALSE(control.ask("set", set, 60s).value().contains("error"));
+  set["mode"] = "lzma";
   EXPECT_EQ(text_of(control.ask("set", set, 60s).value(), "error"), "bad_request");
   EXPECT_FALSE(control.ask("cutover", {}, 60s).value().contains("error"));
   guest.join();
@@ -147,7 +149,7 @@ TEST_F(LiveJobTest, MovesTheDiskAndTellsOfIt) {
   EXPECT_EQ(done.ownership, "web01.vhdx: the destination owns it.");
   EXPECT_EQ(done.limit, 1'000'000'000U);
   EXPECT_EQ(done.max_pause_ms, 30'000U);
-  EXPECT_TRUE(done.live);
+  EXPECT_EQ(done.mode, "plain");
   EXPECT_TRUE(done.report.at("live").as_object().contains("pause_us"));
   EXPECT_EQ(guest.refused(), 2U);
   EXPECT_EQ(guest.errors(), 0U);
@@ -185,6 +187,48 @@ TEST_F(LiveJobTest, PausedCancelledOrClosedTheSourceOwnsAndGuestsGoOn) {
   EXPECT_EQ(text_of(ask(client, "d"), "error"), "in_use") << "it is being closed";
   guest.stop();
   EXPECT_EQ(guest.errors() + guest.refused(), 0U);
+}
+
+TEST_F(LiveJobTest, WritesMayWaitForLongOnlyWhileNobodyIsThere) {
+  auto client = MoverClient::connect(folder_ / "s").value();
+  ServiceJob job = wish("j1");
+  job.max_pause_ms = 0;
+  job.mode = "plain";
+  job.cutover = "manual";
+  ASSERT_TRUE(begin(client, job));
+  auto watcher = job_client("j1");
+  ASSERT_FALSE(watcher.ask("subscribe", {}, 60s).value().contains("error"));
+  const auto wait_for_pause = [&watcher](std::int64_t wanted_us) {
+    std::int64_t told = 0;
+    while (told != wanted_us) {
+      const auto event = watcher.next(60s).value().value();
+      told = event.at("progress").at("live").at("max_pause_us").as_int64();
+    }
+  };
+  wait_for_pause(60'000'000);
+  ASSERT_TRUE(mover_->client_opens());
+  ASSERT_TRUE(mover_->client_opens());
+  wait_for_pause(300'000);
+  mover_->client_closes();
+  mover_->client_closes();
+  wait_for_pause(60'000'000);
+  // One that began as plain has nothing to compress with.
+  boost::json::object compress;
+  compress["mode"] = "auto";
+  compress["limit"] = 1'000'000;
+  EXPECT_EQ(text_of(job_client("j1").ask("set", compress, 60s).value(), "error"), "not_now");
+  // What somebody says stands, whoever comes.
+  boost::json::object set;
+  set["max_pause_ms"] = 7'000;
+  EXPECT_FALSE(job_client("j1").ask("set", set, 60s).value().contains("error"));
+  wait_for_pause(7'000'000);
+  ASSERT_TRUE(mover_->client_opens());
+  EXPECT_FALSE(job_client("j1").ask("cutover", {}, 60s).value().contains("error"));
+  const ServiceJob done = over("j1");
+  EXPECT_EQ(done.state, ServiceJob::State::kDone) << done.message;
+  EXPECT_EQ(done.report.at("live").at("max_pause_us").as_int64(), 7'000'000);
+  EXPECT_EQ(done.max_pause_ms, 7'000U);
+  EXPECT_EQ(done.limit, 0U) << "of what is refused nothing is set";
 }
 
 TEST_F(LiveJobTest, WhatCannotBeginSaysWhyInItsRecord) {
