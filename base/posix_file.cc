@@ -109,7 +109,8 @@ Result<std::size_t> PosixFile::read_some_at(std::uint64_t offset, std::span<std:
 
 Result<void> PosixFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (!fits_off_t(offset, bytes.size())) return out_of_range("write", offset, path_);
-  const int fd = fd_for(offset, bytes.data(), bytes.size());
+  const bool small = bytes.size() < direct_write_bytes_min_;
+  const int fd = small ? fd_ : fd_for(offset, bytes.data(), bytes.size());
   std::size_t done = 0;
   while (done < bytes.size()) {
     const int to = done == 0 ? fd : fd_;

@@ -44,6 +44,11 @@ class PosixFile final : public File {
   Result<DataRun> next_data(std::uint64_t offset) override;
   const std::string& name() const override { return path_; }
 
+  /// From here on writes of fewer bytes go through the page cache, aligned or not. For many small
+  /// ones in no order, of a file that is synced after them: the device takes them all at once then,
+  /// not one by one. Requires: no other thread uses the file.
+  void cache_writes_below(std::size_t bytes) { direct_write_bytes_min_ = bytes; }
+
   /// Takes the whole file's advisory lock (flock); it goes with the descriptor.
   /// Errors: EWOULDBLOCK if somebody else has it.
   Result<void> lock_exclusive();
@@ -92,6 +97,7 @@ class PosixFile final : public File {
   const std::string path_;
   const int fd_;
   const int direct_fd_;
+  std::size_t direct_write_bytes_min_ = 0;
 };
 
 }  // namespace vhdxm

@@ -19,6 +19,8 @@ PACKAGES_TEST=(
 )
 # To compare with other ways of moving a disk.
 PACKAGES_PEERS=(qemu-utils libnbd-bin e2fsprogs python3 rsync zstd socat nbdkit fio)
+# To move disks in use, and compare that with QEMU's way.
+PACKAGES_LIVE=(qemu-utils qemu-system-common nbdkit fio python3)
 # To compare ways of reading and writing files.
 PACKAGES_FILE_IO=(fio python3 e2fsprogs xfsprogs mount util-linux)
 # To compare ways of sending over links of several rates.

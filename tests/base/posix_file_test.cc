@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -87,7 +88,8 @@ TEST_F(PosixFileTest, DirectAndBufferedAccessShowTheSameBytes) {
   BufferPool pool(65536, 1);
   const Buffer buffer = pool.acquire();
   const auto memory = buffer.bytes();
-  for (int step = 0; step < 200; ++step) {
+  for (int step = 0; step < 300; ++step) {
+    if (step == 150) direct->cache_writes_below(16384);
     const bool aligned = random() % 2 == 0;
     const std::uint64_t unit = aligned ? 4096 : 1;
     const std::uint64_t offset = random() % (400'000 / unit) * unit;
@@ -110,6 +112,32 @@ TEST_F(PosixFileTest, DirectAndBufferedAccessShowTheSameBytes) {
     ASSERT_TRUE(std::equal(memory.begin(), memory.begin() + static_cast<std::ptrdiff_t>(there),
                            expected.begin()));
   }
+}
+
+TEST_F(PosixFileTest, OnlyWritesBelowTheLimitGoThroughTheCache) {
+  make("f", 1 << 20, 'x');
+  auto file = PosixFile::open(folder_ / "f", kDirect).value();
+  ASSERT_FALSE(file->sync().has_error());
+  BufferPool pool(65536, 1);
+  const Buffer buffer = pool.acquire();
+  const auto memory = buffer.bytes();
+  // By the kernel's word: the pages of [offset, offset + length) that are in its cache.
+  const auto cached_pages = [&](std::size_t offset, std::size_t length) {
+    void* const mapped =
+        ::mmap(nullptr, length, PROT_READ, MAP_SHARED, file->fd(), static_cast<off_t>(offset));
+    std::vector<unsigned char> pages(length / 4096);
+    EXPECT_EQ(::mincore(mapped, length, pages.data()), 0);
+    ::munmap(mapped, length);
+    return std::count_if(pages.begin(), pages.end(), [](auto page) { return (page & 1) != 0; });
+  };
+  ASSERT_EQ(::posix_fadvise(file->fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
+  ASSERT_FALSE(file->write_at(0, memory.first(4096)).has_error());
+  if (cached_pages(0, 4096) != 0) GTEST_SKIP() << "this file system keeps all in its cache";
+  file->cache_writes_below(65536);
+  ASSERT_FALSE(file->write_at(65536, memory.first(61440)).has_error());
+  ASSERT_FALSE(file->write_at(131072, memory).has_error());
+  EXPECT_EQ(cached_pages(65536, 61440), 15);
+  EXPECT_EQ(cached_pages(131072, 65536), 0);
 }
 
 TEST_F(PosixFileTest, WorksWithoutADirectDescriptor) {
