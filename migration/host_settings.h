@@ -44,8 +44,8 @@ struct HostSettings {
   unsigned max_arrivals = 8;    ///< Jobs to here at a time; a further sender is told to come back.
   std::uint64_t bandwidth_limit = 0;  ///< Bytes a second on the wire, of each job; 0: none.
   transfer::Mode performance = transfer::Mode::kAuto;
-  /// After so long the destination of a job that is blocked is asked again; then after twice as long
-  /// each time, up to 5 minutes.
+  /// After so long the destination of a job that is blocked is asked again; then after twice as
+  /// long each time, up to 5 minutes.
   std::chrono::milliseconds resolve_retry{5'000};
 
   std::string state_folder = "/var/lib/vhdx-migrate";  ///< What has to survive a power loss.

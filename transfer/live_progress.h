@@ -42,7 +42,7 @@ struct LiveProgress {
   double dirty_rate = 0;  ///< Bytes a second.
   std::optional<Convergence::Duration> predicted_pause;
   Convergence::Duration max_pause{};  ///< How long writes may wait, as it is now.
-  std::uint64_t throttled_to = 0;  ///< Bytes a second of writes; 0: they are not slowed down.
+  std::uint64_t throttled_to = 0;     ///< Bytes a second of writes; 0: they are not slowed down.
   unsigned holds_failed = 0;
   /// How long writes were held, until they were refused or went ahead again: the last time.
   std::optional<Convergence::Duration> pause;

@@ -82,8 +82,8 @@ class LiveSource final : public SendSource {
   std::uint64_t dirty_bytes() const;
   /// Bytes of pages that became dirty so far: what a rate is computed from.
   std::uint64_t marked_bytes() const;
-  /// Writes go ahead, and are not tracked any more, unless the gate is fenced. Once stopped this has
-  /// nothing to do with the gate any more: another job may begin.
+  /// Writes go ahead, and are not tracked any more, unless the gate is fenced. Once stopped this
+  /// has nothing to do with the gate any more: another job may begin.
   void stop();
   /// Whatever the gate does, it goes on doing: who owns the disks is not known.
   void leave_as_it_is() { left_ = true; }
