@@ -9,8 +9,11 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <cerrno>
+#include <deque>
 #include <limits>
+#include <mutex>
 #include <utility>
 
 #include "base/buffer_pool.h"
@@ -26,6 +29,12 @@ bool fits_off_t(std::uint64_t offset, std::uint64_t length) {
   constexpr std::uint64_t kMax = std::numeric_limits<off_t>::max();
   return offset <= kMax && length <= kMax - offset;
 }
+
+// Shorter writes wait for the sync, which writes them back all at once: a device takes thousands of
+// single pages one by one no faster than that.
+constexpr std::size_t kWriteOutBytesMin = 64 * 1024;
+/// A tenth of a second of a fast disk; more only fills the host's memory.
+constexpr std::uint64_t kWriteOutBytesMax = 64 * 1024 * 1024;
 
 // QEMU's permissions and where it locks for them (include/block/block-common.h, file-posix.c).
 constexpr std::uint64_t kQemuConsistentRead = 0;
@@ -73,6 +82,19 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, Opti
   return std::make_unique<PosixFile>(path, fd, direct_fd);
 }
 
+/// What is on its way to the device, the oldest first.
+struct PosixFile::WriteOut {
+  struct Range {
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+  };
+  std::mutex mutex;
+  std::deque<Range> ranges;  ///< Protected by mutex.
+  std::uint64_t bytes = 0;   ///< Of all ranges. Protected by mutex.
+  /// The first error that the device told of anything here: the kernel tells it once.
+  std::atomic<int> failed{0};
+};
+
 PosixFile::PosixFile(std::string path, int fd, int direct_fd)
     : path_(std::move(path)), fd_(fd), direct_fd_(direct_fd) {}
 
@@ -109,8 +131,7 @@ Result<std::size_t> PosixFile::read_some_at(std::uint64_t offset, std::span<std:
 
 Result<void> PosixFile::write_at(std::uint64_t offset, std::span<const std::byte> bytes) {
   if (!fits_off_t(offset, bytes.size())) return out_of_range("write", offset, path_);
-  const bool small = bytes.size() < direct_write_bytes_min_;
-  const int fd = small ? fd_ : fd_for(offset, bytes.data(), bytes.size());
+  const int fd = write_out_ ? fd_ : fd_for(offset, bytes.data(), bytes.size());
   std::size_t done = 0;
   while (done < bytes.size()) {
     const int to = done == 0 ? fd : fd_;
@@ -122,11 +143,54 @@ Result<void> PosixFile::write_at(std::uint64_t offset, std::span<const std::byte
     }
     done += static_cast<std::size_t>(put);
   }
+  if (!write_out_ || bytes.size() < kWriteOutBytesMin) return {};
+  return begin_write_out(offset, bytes.size());
+}
+
+void PosixFile::write_behind() {
+  if (!write_out_) write_out_ = std::make_unique<WriteOut>();
+}
+
+Result<void> PosixFile::begin_write_out(std::uint64_t offset, std::uint64_t length) {
+  VHDXM_TRY_VOID(sync_range(offset, length, SYNC_FILE_RANGE_WRITE));
+  WriteOut::Range oldest;
+  {
+    const std::lock_guard lock(write_out_->mutex);
+    write_out_->ranges.push_back({offset, length});
+    write_out_->bytes += length;
+    if (write_out_->bytes <= kWriteOutBytesMax) return {};
+    oldest = write_out_->ranges.front();
+    write_out_->ranges.pop_front();
+    write_out_->bytes -= oldest.length;
+  }
+  VHDXM_TRY_VOID(
+      sync_range(oldest.offset, oldest.length,
+                 SYNC_FILE_RANGE_WAIT_BEFORE | SYNC_FILE_RANGE_WRITE | SYNC_FILE_RANGE_WAIT_AFTER));
+  // What nobody reads again soon only drives out what somebody does. No promise: so no error.
+  (void)::posix_fadvise(fd_, static_cast<off_t>(oldest.offset), static_cast<off_t>(oldest.length),
+                        POSIX_FADV_DONTNEED);
   return {};
+}
+
+Result<void> PosixFile::sync_range(std::uint64_t offset, std::uint64_t length, unsigned flags) {
+  if (::sync_file_range(fd_, static_cast<off_t>(offset), static_cast<off_t>(length), flags) == 0 ||
+      errno == ENOSYS) {
+    return {};
+  }
+  const int error = errno;
+  write_out_->failed = error;
+  errno = error;
+  return errno_error("write out", offset).about(path_);
 }
 
 Result<void> PosixFile::sync() {
   if (::fdatasync(fd_) != 0) return errno_error("sync").about(path_);
+  if (!write_out_) return {};
+  if (const int error = write_out_->failed; error != 0) {
+    errno = error;
+    return errno_error("write out").about(path_);
+  }
+  (void)::posix_fadvise(fd_, 0, 0, POSIX_FADV_DONTNEED);
   return {};
 }
 

@@ -1,7 +1,8 @@
 // A file of the host's file system.
 //
-// Payload may bypass the page cache (O_DIRECT): buffered writes of a large disk sink to a quarter
-// of the device's rate once writeback starts. What is not aligned goes through the cache.
+// Payload may bypass the page cache (O_DIRECT), or be written out as soon as it is there: what is
+// left to the kernel's own writeback sinks to a quarter of the device's rate once that starts. What
+// is not aligned goes through the cache.
 #pragma once
 
 #include <memory>
@@ -44,10 +45,13 @@ class PosixFile final : public File {
   Result<DataRun> next_data(std::uint64_t offset) override;
   const std::string& name() const override { return path_; }
 
-  /// From here on writes of fewer bytes go through the page cache, aligned or not. For many small
-  /// ones in no order, of a file that is synced after them: the device takes them all at once then,
-  /// not one by one. Requires: no other thread uses the file.
-  void cache_writes_below(std::size_t bytes) { direct_write_bytes_min_ = bytes; }
+  /// From here on writes go through the page cache, and those of 64 KiB and more are on their way
+  /// to the device when write_at() returns; of these, 64 MiB at most, a write waits for the oldest,
+  /// which then leaves the cache. An error of the device may so be told by a later write; it always
+  /// is, by that or by sync(). For what several threads write: the device gets longer requests than
+  /// from direct writes, and short ones all at once (docs/performance.md, File I/O). Requires: no
+  /// other thread uses the file.
+  void write_behind();
 
   /// Takes the whole file's advisory lock (flock); it goes with the descriptor.
   /// Errors: EWOULDBLOCK if somebody else has it.
@@ -88,6 +92,10 @@ class PosixFile final : public File {
   int fd() const { return fd_; }
 
  private:
+  struct WriteOut;
+  Result<void> begin_write_out(std::uint64_t offset, std::uint64_t length);
+  Result<void> sync_range(std::uint64_t offset, std::uint64_t length, unsigned flags);
+
   Result<bool> has_foreign_lock(std::uint64_t byte) const;
   Result<bool> take_flock(int operation);
   Result<bool> take_qemu_locks(std::span<const std::uint64_t> ours,
@@ -97,7 +105,7 @@ class PosixFile final : public File {
   const std::string path_;
   const int fd_;
   const int direct_fd_;
-  std::size_t direct_write_bytes_min_ = 0;
+  std::unique_ptr<WriteOut> write_out_;  ///< With write_behind().
 };
 
 }  // namespace vhdxm

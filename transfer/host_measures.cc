@@ -53,6 +53,7 @@ Result<WriteMeasure> measure_writing(const Directory& folder, const std::atomic<
   if (end == 0) return WriteMeasure{};
   VHDXM_TRY(const auto file, folder.create_unnamed_file(/*direct=*/true));
   if (!file) return WriteMeasure{};
+  file->write_behind();  // as a disk that arrives
   VHDXM_TRY_VOID(file->allocate(0, end));
 
   BufferPool pool(kTriedExtentBytes, 1);

@@ -89,7 +89,7 @@ TEST_F(PosixFileTest, DirectAndBufferedAccessShowTheSameBytes) {
   const Buffer buffer = pool.acquire();
   const auto memory = buffer.bytes();
   for (int step = 0; step < 300; ++step) {
-    if (step == 150) direct->cache_writes_below(16384);
+    if (step == 150) direct->write_behind();
     const bool aligned = random() % 2 == 0;
     const std::uint64_t unit = aligned ? 4096 : 1;
     const std::uint64_t offset = random() % (400'000 / unit) * unit;
@@ -114,13 +114,12 @@ TEST_F(PosixFileTest, DirectAndBufferedAccessShowTheSameBytes) {
   }
 }
 
-TEST_F(PosixFileTest, OnlyWritesBelowTheLimitGoThroughTheCache) {
+TEST_F(PosixFileTest, WritesBehindGoThroughTheCacheAndLeaveIt) {
   make("f", 1 << 20, 'x');
   auto file = PosixFile::open(folder_ / "f", kDirect).value();
   ASSERT_FALSE(file->sync().has_error());
-  BufferPool pool(65536, 1);
+  BufferPool pool(1 << 20, 1);
   const Buffer buffer = pool.acquire();
-  const auto memory = buffer.bytes();
   // By the kernel's word: the pages of [offset, offset + length) that are in its cache.
   const auto cached_pages = [&](std::size_t offset, std::size_t length) {
     void* const mapped =
@@ -131,13 +130,18 @@ TEST_F(PosixFileTest, OnlyWritesBelowTheLimitGoThroughTheCache) {
     return std::count_if(pages.begin(), pages.end(), [](auto page) { return (page & 1) != 0; });
   };
   ASSERT_EQ(::posix_fadvise(file->fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
-  ASSERT_FALSE(file->write_at(0, memory.first(4096)).has_error());
+  ASSERT_FALSE(file->write_at(0, buffer.bytes().first(4096)).has_error());
   if (cached_pages(0, 4096) != 0) GTEST_SKIP() << "this file system keeps all in its cache";
-  file->cache_writes_below(65536);
-  ASSERT_FALSE(file->write_at(65536, memory.first(61440)).has_error());
-  ASSERT_FALSE(file->write_at(131072, memory).has_error());
-  EXPECT_EQ(cached_pages(65536, 61440), 15);
-  EXPECT_EQ(cached_pages(131072, 65536), 0);
+  file->write_behind();
+  ASSERT_FALSE(file->write_at(65536, buffer.bytes().first(4096)).has_error());
+  EXPECT_EQ(cached_pages(65536, 4096), 1);
+  constexpr std::size_t kWrites = 100;
+  for (std::size_t i = 0; i < kWrites; ++i) {
+    ASSERT_FALSE(file->write_at(i << 20, buffer.bytes()).has_error());
+  }
+  EXPECT_LE(cached_pages(0, kWrites << 20), 64 * 256) << "of what is on its way";
+  ASSERT_FALSE(file->sync().has_error());
+  EXPECT_EQ(cached_pages(0, kWrites << 20), 0);
 }
 
 TEST_F(PosixFileTest, WorksWithoutADirectDescriptor) {
