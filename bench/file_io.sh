@@ -17,16 +17,9 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/tools/packages.sh"
+source "$root/bench/arguments.sh"
 export PATH=$PATH:/sbin:/usr/sbin
 
-install=yes
-arguments=()
-for argument in "$@"; do
-  case "$argument" in
-    --no-install) install=no ;;
-    --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) arguments+=("$argument") ;;
-  esac
-done
+take_arguments "$@"
 [ "$install" = no ] || install_packages "${PACKAGES_FILE_IO[@]}"
 exec python3 -B "$root/bench/file_io.py" "${arguments[@]}"

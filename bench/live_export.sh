@@ -14,16 +14,9 @@
 set -euo pipefail
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 source "$root/tools/packages.sh"
+source "$root/bench/arguments.sh"
 
-install=yes
-arguments=()
-for argument in "$@"; do
-  case "$argument" in
-    --no-install) install=no ;;
-    --help | -h) sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; exit 0 ;;
-    *) arguments+=("$argument") ;;
-  esac
-done
+take_arguments "$@"
 [ "$install" = no ] || install_packages "${PACKAGES_BUILD[@]}" "${PACKAGES_PEERS[@]}"
 build=$root/build/compare
 (

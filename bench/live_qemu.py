@@ -62,11 +62,6 @@ class Daemon:
         if done is None or "error" in done["data"]:
             raise SystemExit(f"live.py: the mirror came to nothing: {done}")
 
-    def give_up(self):
-        self.qmp.ask("block-job-cancel", {"device": "move", "force": True})
-        if self.qmp.wait_for("BLOCK_JOB_CANCELLED", 60) is None:
-            raise SystemExit("live.py: the mirror cannot be cancelled")
-
 
 class Qmp:
     def __init__(self, path):

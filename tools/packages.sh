@@ -14,7 +14,7 @@ PACKAGES_DEMO=(e2fsprogs)
 PACKAGES_TEST=(
   libgtest-dev libgmock-dev libbenchmark-dev python3
   clang libclang-rt-14-dev
-  qemu-utils libvhdi-utils nbdkit libnbd-bin python3-libnbd fio e2fsprogs openssl curl
+  qemu-utils qemu-system-common libvhdi-utils nbdkit libnbd-bin python3-libnbd fio e2fsprogs openssl curl
   iproute2 bzip2 gzip xz-utils zstd
 )
 # To compare with other ways of moving a disk.

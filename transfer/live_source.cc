@@ -23,8 +23,7 @@ Result<void> check_disks(const std::vector<MovingDisk>& disks) {
     if (one.disk->geometry().type == vhdx::DiskType::kDifferencing) {
       return refused(
           "a differencing disk cannot be handed over: send it, with its parents or flattened, when "
-          "nobody "
-          "uses it",
+          "nobody uses it",
           one.disk->name());
     }
     if (&one.disk->gate() != &disks.front().disk->gate()) {

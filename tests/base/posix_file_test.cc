@@ -4,9 +4,12 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <fstream>
 #include <random>
 #include <vector>
@@ -15,6 +18,18 @@
 #include "base/memory_file.h"
 #include "tests/support/random_seed.h"
 #include "tests/support/temp_folder.h"
+
+/// What the device tells of the next write-out; 0: what it tells itself.
+static std::atomic<int> write_out_error{0};
+
+// In place of the system's: no device fails when it is told to.
+extern "C" int sync_file_range(int fd, off64_t offset, off64_t length, unsigned flags) {
+  if (const int error = write_out_error.exchange(0); error != 0) {
+    errno = error;
+    return -1;
+  }
+  return static_cast<int>(::syscall(SYS_sync_file_range, fd, offset, length, flags));
+}
 
 namespace vhdxm {
 namespace {
@@ -142,6 +157,30 @@ TEST_F(PosixFileTest, WritesBehindGoThroughTheCacheAndLeaveIt) {
   EXPECT_LE(cached_pages(0, kWrites << 20), 64 * 256) << "of what is on its way";
   ASSERT_FALSE(file->sync().has_error());
   EXPECT_EQ(cached_pages(0, kWrites << 20), 0);
+}
+
+TEST_F(PosixFileTest, AWriteOutThatFailedIsToldByEverySyncAfterIt) {
+  make("f", 1 << 20, 'x');
+  auto file = PosixFile::open(folder_ / "f", kDirect).value();
+  file->write_behind();
+  const std::vector<std::byte> bytes(1 << 16);
+  ASSERT_FALSE(file->write_at(0, bytes).has_error());
+  ASSERT_FALSE(file->sync().has_error());
+  write_out_error = EIO;
+  const auto failed = file->write_at(1 << 16, bytes);
+  ASSERT_TRUE(failed.has_error());
+  EXPECT_EQ(failed.error().code, boost::system::errc::io_error);
+  // The kernel tells it once, and a sync by another thread must not take the file for durable.
+  for (int i = 0; i < 2; ++i) {
+    const auto synced = file->sync();
+    ASSERT_TRUE(synced.has_error());
+    EXPECT_EQ(synced.error().code, boost::system::errc::io_error);
+  }
+  write_out_error = ENOSYS;
+  auto elsewhere = PosixFile::open(folder_ / "f", kDirect).value();
+  elsewhere->write_behind();
+  EXPECT_FALSE(elsewhere->write_at(0, bytes).has_error()) << "then it is for sync() to do";
+  EXPECT_FALSE(elsewhere->sync().has_error());
 }
 
 TEST_F(PosixFileTest, WorksWithoutADirectDescriptor) {

@@ -21,8 +21,8 @@
 
 namespace vhdxm::test {
 
-/// How many crash states a test goes through: `all`, or fewer if VHDXM_CRASH_STATES says so.
-std::size_t crash_states(std::size_t all);
+/// How many crash states a test goes through at least: `usual`, or what VHDXM_CRASH_STATES says.
+std::size_t crash_states(std::size_t usual);
 
 /// Thread safety: as File; the members about crashes when no other call is under way.
 class CrashFile final : public File {
