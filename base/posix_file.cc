@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/buffer_pool.h"
+#include "base/cached_pieces.h"
 
 namespace vhdxm {
 namespace {
@@ -79,7 +80,7 @@ Result<std::unique_ptr<PosixFile>> PosixFile::open(const std::string& path, Opti
   }
   int direct_fd = -1;
   if (options.direct) direct_fd = ::open(path.c_str(), mode | O_CLOEXEC | O_DIRECT);
-  return std::make_unique<PosixFile>(path, fd, direct_fd);
+  return std::make_unique<PosixFile>(path, fd, direct_fd, options.prefer_cached);
 }
 
 /// What is on its way to the device, the oldest first.
@@ -95,8 +96,11 @@ struct PosixFile::WriteOut {
   std::atomic<int> failed{0};
 };
 
-PosixFile::PosixFile(std::string path, int fd, int direct_fd)
-    : path_(std::move(path)), fd_(fd), direct_fd_(direct_fd) {}
+PosixFile::PosixFile(std::string path, int fd, int direct_fd, bool prefer_cached)
+    : path_(std::move(path)),
+      fd_(fd),
+      direct_fd_(direct_fd),
+      prefer_cached_(prefer_cached && direct_fd >= 0) {}
 
 PosixFile::~PosixFile() {
   ::close(fd_);
@@ -113,6 +117,12 @@ int PosixFile::fd_for(std::uint64_t offset, const std::byte* memory, std::size_t
 Result<std::size_t> PosixFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
   if (!fits_off_t(offset, out.size())) return out_of_range("read", offset, path_);
   const int fd = fd_for(offset, out.data(), out.size());
+  if (prefer_cached_ && fd == direct_fd_) return read_around_cache(offset, out);
+  return read_from(fd, offset, out);
+}
+
+Result<std::size_t> PosixFile::read_from(int fd, std::uint64_t offset,
+                                         std::span<std::byte> out) const {
   std::size_t done = 0;
   while (done < out.size()) {
     // After a short direct read the rest is unaligned: it goes through the cache.
@@ -125,6 +135,24 @@ Result<std::size_t> PosixFile::read_some_at(std::uint64_t offset, std::span<std:
     }
     if (got == 0) break;
     done += static_cast<std::size_t>(got);
+  }
+  return done;
+}
+
+Result<std::size_t> PosixFile::read_around_cache(std::uint64_t offset,
+                                                 std::span<std::byte> out) const {
+  std::size_t done = 0;
+  while (done < out.size()) {
+    const auto window = std::min(out.size() - done, CachedPieces::kWindowBytes);
+    const CachedPieces pieces(fd_, offset + done, window);
+    for (std::size_t at = 0; at < window;) {
+      const auto run = pieces.run_at(at);
+      VHDXM_TRY(const std::size_t got, read_from(run.cached ? fd_ : direct_fd_, offset + done + at,
+                                                 out.subspan(done + at, run.length)));
+      at += got;
+      if (got < run.length) return done + at;
+    }
+    done += window;
   }
   return done;
 }

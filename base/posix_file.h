@@ -20,6 +20,9 @@ class PosixFile final : public File {
     /// Reads and writes that are aligned to 4 KiB in offset, length and memory use O_DIRECT, where
     /// the file system takes it.
     bool direct = false;
+    /// With `direct`: such reads take from the page cache what it has, and the rest from the
+    /// device, past the cache. For what is read once, and may or may not have been used lately.
+    bool prefer_cached = false;
   };
 
   /// Opens an existing regular file (or block device). Does not create.
@@ -27,7 +30,7 @@ class PosixFile final : public File {
   static Result<std::unique_ptr<PosixFile>> open(const std::string& path, Options options);
 
   /// Takes over open descriptors. `direct_fd` is -1 or a second descriptor with O_DIRECT.
-  PosixFile(std::string path, int fd, int direct_fd);
+  PosixFile(std::string path, int fd, int direct_fd, bool prefer_cached = false);
   ~PosixFile() override;
   PosixFile(const PosixFile&) = delete;
   PosixFile& operator=(const PosixFile&) = delete;
@@ -101,10 +104,13 @@ class PosixFile final : public File {
   Result<bool> take_qemu_locks(std::span<const std::uint64_t> ours,
                                std::span<const std::uint64_t> conflicts);
   int fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const;
+  Result<std::size_t> read_from(int fd, std::uint64_t offset, std::span<std::byte> out) const;
+  Result<std::size_t> read_around_cache(std::uint64_t offset, std::span<std::byte> out) const;
 
   const std::string path_;
   const int fd_;
   const int direct_fd_;
+  const bool prefer_cached_;
   std::unique_ptr<WriteOut> write_out_;  ///< With write_behind().
 };
 

@@ -47,7 +47,8 @@ Result<std::unique_ptr<SeedDisk>> SeedDisk::open(const Directory& folder, const 
                  .where = "QEMU or vhdx-migrate serve has the seed open for writing",
                  .subject = file->name()};
   }
-  VHDXM_TRY(auto image, vhdx::Image::open(folder.path_of(name), {.direct = true}));
+  VHDXM_TRY(auto image,
+            vhdx::Image::open(folder.path_of(name), {.direct = true, .prefer_cached = true}));
   for (const auto& layer : image->layers()) {
     VHDXM_TRY_VOID(check_inside(folder, layer->name()));
     VHDXM_TRY_VOID(layer->validate_bat());

@@ -29,7 +29,8 @@ Result<std::unique_ptr<SourceChain>> SourceChain::open(const std::string& path,
   VHDXM_TRY_VOID(refuse_released(path));
   auto chain = std::unique_ptr<SourceChain>(new SourceChain());
   VHDXM_TRY(const PosixFile::Stamp leaf_stamp, stamp_of(path));
-  VHDXM_TRY(chain->image_, vhdx::Image::open(path));
+  // Read once: what others have in the page cache stays there, and is taken from there.
+  VHDXM_TRY(chain->image_, vhdx::Image::open(path, {.direct = true, .prefer_cached = true}));
   const std::size_t layers = chain->image_->layers().size();
   // A disk without parents is one disk already.
   if (flatten && layers > 1) {

@@ -142,8 +142,10 @@ class ChainOpener {
       return format_error(Errc::kParentCycle, "parent locator, [MS-VHDX] 2.6.2.6")
           .about(fmt::format("{} and its parent {}", child.name(), candidate.path));
     }
-    VHDXM_TRY(auto file, PosixFile::open(candidate.path, {.access = PosixFile::Access::kReadOnly,
-                                                          .direct = options_.direct}));
+    VHDXM_TRY(auto file,
+              PosixFile::open(candidate.path, {.access = PosixFile::Access::kReadOnly,
+                                               .direct = options_.direct,
+                                               .prefer_cached = options_.prefer_cached}));
     // A parent is never written: its other children rely on it.
     VHDXM_TRY(auto parent, Layer::open(std::move(file), Layer::Replay::kInMemory));
     VHDXM_TRY_VOID(require_linked(child, *parent));
@@ -174,7 +176,8 @@ Result<std::unique_ptr<Image>> Image::open(const std::string& path, OpenOptions 
   const bool writable = options.replay == Layer::Replay::kOnFile;
   VHDXM_TRY(auto file, PosixFile::open(path, {.access = writable ? PosixFile::Access::kReadWrite
                                                                  : PosixFile::Access::kReadOnly,
-                                              .direct = options.direct}));
+                                              .direct = options.direct,
+                                              .prefer_cached = options.prefer_cached}));
   VHDXM_TRY(auto layers, open_layers(std::move(file), options));
   return std::unique_ptr<Image>(new Image(std::move(layers), options.leaf_only));
 }

@@ -17,6 +17,7 @@ class Image {
   struct OpenOptions {
     Layer::Replay replay = Layer::Replay::kInMemory;  ///< Of the leaf; parents are never written.
     bool direct = false;                              ///< PosixFile::Options::direct.
+    bool prefer_cached = false;                       ///< PosixFile::Options::prefer_cached.
     bool leaf_only = false;       ///< Do not look for parents; map() then shows kParent extents.
     std::size_t depth_max = 256;  ///< Layers, the leaf included.
   };

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,6 +15,7 @@
 
 #include "base/buffer_pool.h"
 #include "base/memory_file.h"
+#include "tests/support/cached_pages.h"
 #include "tests/support/random_seed.h"
 #include "tests/support/temp_folder.h"
 
@@ -135,28 +135,67 @@ TEST_F(PosixFileTest, WritesBehindGoThroughTheCacheAndLeaveIt) {
   ASSERT_FALSE(file->sync().has_error());
   BufferPool pool(1 << 20, 1);
   const Buffer buffer = pool.acquire();
-  // By the kernel's word: the pages of [offset, offset + length) that are in its cache.
   const auto cached_pages = [&](std::size_t offset, std::size_t length) {
-    void* const mapped =
-        ::mmap(nullptr, length, PROT_READ, MAP_SHARED, file->fd(), static_cast<off_t>(offset));
-    std::vector<unsigned char> pages(length / 4096);
-    EXPECT_EQ(::mincore(mapped, length, pages.data()), 0);
-    ::munmap(mapped, length);
-    return std::count_if(pages.begin(), pages.end(), [](auto page) { return (page & 1) != 0; });
+    return test::cached_pages(file->fd(), offset, length);
   };
   ASSERT_EQ(::posix_fadvise(file->fd(), 0, 0, POSIX_FADV_DONTNEED), 0);
   ASSERT_FALSE(file->write_at(0, buffer.bytes().first(4096)).has_error());
   if (cached_pages(0, 4096) != 0) GTEST_SKIP() << "this file system keeps all in its cache";
   file->write_behind();
   ASSERT_FALSE(file->write_at(65536, buffer.bytes().first(4096)).has_error());
-  EXPECT_EQ(cached_pages(65536, 4096), 1);
+  EXPECT_EQ(cached_pages(65536, 4096), 1U);
   constexpr std::size_t kWrites = 100;
   for (std::size_t i = 0; i < kWrites; ++i) {
     ASSERT_FALSE(file->write_at(i << 20, buffer.bytes()).has_error());
   }
-  EXPECT_LE(cached_pages(0, kWrites << 20), 64 * 256) << "of what is on its way";
+  EXPECT_LE(cached_pages(0, kWrites << 20), 64U * 256) << "of what is on its way";
   ASSERT_FALSE(file->sync().has_error());
-  EXPECT_EQ(cached_pages(0, kWrites << 20), 0);
+  EXPECT_EQ(cached_pages(0, kWrites << 20), 0U);
+}
+
+// Seen at the cache itself: what is cold stays cold, and what is warm is not evicted either.
+TEST_F(PosixFileTest, ReadsThatPreferTheCacheLeaveItAsItIs) {
+  constexpr std::size_t kSize = 6 << 20;  // longer than one look at the cache
+  constexpr std::size_t kEnd = kSize + 1000;
+  const std::string path = make("f", kEnd, 'x');
+  BufferPool pool(8 << 20, 1);
+  const Buffer buffer = pool.acquire();
+  const auto memory = buffer.bytes();
+  {
+    auto writer = PosixFile::open(path, kReadWrite).value();
+    for (std::size_t i = 0; i < kEnd; ++i) memory[i] = static_cast<std::byte>(i / 4096 + i % 251);
+    ASSERT_FALSE(writer->write_at(0, memory.first(kEnd)).has_error());
+  }
+  const std::vector<std::byte> expected(memory.begin(),
+                                        memory.begin() + static_cast<std::ptrdiff_t>(kEnd));
+  auto file = PosixFile::open(path, {.direct = true, .prefer_cached = true}).value();
+  if (!test::drop_cached(file->fd(), kSize)) {
+    GTEST_SKIP() << "this file system keeps all in its cache";
+  }
+  const auto expect_content = [&](std::size_t offset, std::size_t length, std::size_t there) {
+    std::fill(memory.begin(), memory.end(), std::byte{0xee});
+    ASSERT_EQ(file->read_some_at(offset, memory.first(length)).value(), there);
+    ASSERT_TRUE(std::equal(memory.begin(), memory.begin() + static_cast<std::ptrdiff_t>(there),
+                           expected.begin() + static_cast<std::ptrdiff_t>(offset)));
+  };
+  expect_content(0, kSize, kSize);
+  expect_content(12288, 4096, 4096);
+  EXPECT_EQ(test::cached_pages(file->fd(), 0, kSize), 0U) << "of a file that was cold";
+
+  // Warm in part: [1 MiB, 2 MiB) and the last MiB, and a page alone.
+  auto reader = PosixFile::open(path, {}).value();
+  ASSERT_EQ(::posix_fadvise(reader->fd(), 0, 0, POSIX_FADV_RANDOM), 0);
+  for (const std::size_t at : {std::size_t{1} << 20, std::size_t{5} << 20}) {
+    ASSERT_EQ(reader->read_some_at(at, memory.first(1 << 20)).value(), std::size_t{1} << 20);
+  }
+  ASSERT_EQ(reader->read_some_at(3 << 20, memory.first(4096)).value(), 4096U);
+  const std::size_t warm = test::cached_pages(file->fd(), 0, kSize);
+  ASSERT_GE(warm, 513U);
+  expect_content(0, kSize, kSize);
+  EXPECT_EQ(test::cached_pages(file->fd(), 0, kSize), warm);
+  // Up to and over the end, which is aligned to nothing.
+  expect_content(4 << 20, 4 << 20, kEnd - (4 << 20));
+  expect_content(kSize, 4096, 1000);
 }
 
 TEST_F(PosixFileTest, AWriteOutThatFailedIsToldByEverySyncAfterIt) {

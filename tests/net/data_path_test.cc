@@ -1,4 +1,7 @@
 // One buffer from disk to socket, one from socket to disk: seen at the system calls.
+#include <fcntl.h>
+
+#include <filesystem>
 #include <map>
 #include <mutex>
 #include <set>
@@ -6,6 +9,7 @@
 
 #include "tests/net/net_test.h"
 #include "tests/net/system_calls.h"
+#include "tests/support/cached_pages.h"
 #include "transfer/frame.h"
 
 namespace vhdxm::transfer {
@@ -53,29 +57,44 @@ class DataPath : public NetTest {
  protected:
   /// Moves a disk of 6 MiB of data and nothing else.
   void move(bool plaintext) {
+    make_source();
+    move_source(plaintext);
+  }
+
+  void make_source() {
+    disk_ = test::write_disk(source_, "a.vhdx",
+                             test::ModelDisk(test::small_geometry(8 * kMiB),
+                                             {{.length = 6 * kMiB, .kind = vhdx::ExtentKind::kData},
+                                              {.offset = 6 * kMiB, .length = 2 * kMiB}},
+                                             77));
+  }
+
+  std::size_t cached_pages_of_source() const {
+    const auto file = PosixFile::open(disk_, {}).value();
+    return test::cached_pages(file->fd(), 0, static_cast<std::size_t>(file->size().value()));
+  }
+
+  void move_source(bool plaintext) {
     ReceiverOptions receiver_side = receiver_options();
     receiver_side.plaintext_data = plaintext;
     RunningReceiver receiver(receiver_side);
-    const std::string disk =
-        test::write_disk(source_, "a.vhdx",
-                         test::ModelDisk(test::small_geometry(8 * kMiB),
-                                         {{.length = 6 * kMiB, .kind = vhdx::ExtentKind::kData},
-                                          {.offset = 6 * kMiB, .length = 2 * kMiB}},
-                                         77));
-    SenderOptions options = sender_options(disk, receiver.port());
+    SenderOptions options = sender_options(disk_, receiver.port());
     options.plaintext_data = plaintext;
     options.streams = 2;
     {
       const test::SystemCallWatch watch([this](const SystemCall& call) {
+        const bool direct = (::fcntl(call.fd, F_GETFL) & O_DIRECT) != 0;
         const std::lock_guard lock(mutex_);
         calls_.push_back(call);
+        if (call.kind == Kind::kFileRead && direct) direct_reads_ += call.length;
       });
       auto result = send(options);
       ASSERT_TRUE(succeeded(result));
       report_ = std::move(*result);
       arrived_ = receiver.wait_for(ReceiverEvent::Type::kJobDone);
     }
-    test::expect_same_layer(disk, target_ / "a.vhdx");
+    cached_ = cached_pages_of_source();
+    test::expect_same_layer(disk_, target_ / "a.vhdx");
   }
 
   /// Sockets over which payload went; control carries less.
@@ -137,7 +156,10 @@ class DataPath : public NetTest {
   }
 
   std::mutex mutex_;
-  std::vector<SystemCall> calls_;  ///< Protected by mutex_ while a move runs. In order a thread.
+  std::string disk_;
+  std::size_t cached_ = 0;          ///< Pages of the source's file, after the move.
+  std::uint64_t direct_reads_ = 0;  ///< Bytes read past the page cache. Protected by mutex_.
+  std::vector<SystemCall> calls_;   ///< Protected by mutex_ while a move runs. In order a thread.
   JobReport report_;
   ReceiverEvent arrived_;
 };
@@ -165,6 +187,29 @@ TEST_F(DataPath, TlsIsTheOnlyOtherHandThatTouchesPayload) {
   EXPECT_EQ(path.written_elsewhere, 6 * kMiB);
   expect_all_at_every_stage(report_.buffer_stages, report_.totals.zero_bytes);
   expect_all_at_every_stage(arrived_.buffer_stages);
+}
+
+TEST_F(DataPath, ASourceThatIsColdStaysColdAndOneThatIsWarmIsNotReadFromTheDevice) {
+  constexpr std::size_t kPayload = 6 * kMiB / 4096;
+  make_source();
+  const auto file = PosixFile::open(disk_, {}).value();
+  std::vector<std::byte> content(static_cast<std::size_t>(file->size().value()));
+  ASSERT_EQ(content.size() % 4096, 0U);
+  if (!test::drop_cached(file->fd(), content.size())) {
+    GTEST_SKIP() << "this file system keeps all in its cache";
+  }
+  move_source(/*plaintext=*/true);
+  EXPECT_GE(direct_reads_, 6 * kMiB);
+  // The tables went through the cache, with what the kernel reads ahead.
+  EXPECT_LT(cached_, content.size() / 4096 - kPayload + kPayload / 10);
+
+  direct_reads_ = 0;
+  ASSERT_EQ(file->read_some_at(0, content).value(), content.size());
+  ASSERT_EQ(cached_pages_of_source(), content.size() / 4096);
+  std::filesystem::remove(target_ / "a.vhdx");
+  move_source(/*plaintext=*/true);
+  EXPECT_EQ(direct_reads_, 0U);
+  EXPECT_EQ(cached_, content.size() / 4096);
 }
 
 }  // namespace
