@@ -2,10 +2,11 @@
 # Moves one disk by VHDX Migrate and by other means, in turns, on this machine; prints a table.
 #
 #   bench/compare.sh [--runs 5] [--virtual 8G] [--files-mib 1360] [--dir FOLDER] [--json FILE]
-#                    [--svg FILE] [--only NAME,NAME...] [--no-install]
+#                    [--svg FILE] [--only NAME,NAME...] [--source warm|cold] [--no-install]
 #
 # The disk: a dynamic VHDX with 4 MiB blocks that holds an ext4 with files of /usr/bin and /usr/share.
-# Its source is in the page cache, the clock stops when the destination is synced, and every copy is
+# Its source is in the page cache (--source cold: it is not, and the table says how much of it each
+# contender brought there, by fincore), the clock stops when the destination is synced, and every copy is
 # compared with the source. Each run takes the contenders in another order; the table has medians.
 # --dir: where disks are made (default: a new folder in TMPDIR or /var/tmp; it should be on a disk, with
 # 3 times --files-mib of room). --no-install: contenders whose programs are missing are left out.
@@ -26,12 +27,12 @@ fail() {
 usage() { sed -n '2,/^set /{/^set /d;s/^# \{0,1\}//p}' "${BASH_SOURCE[0]}"; }
 
 CONTENDERS=(vhdx-migrate vhdx-migrate-plaintext dd cp rsync zstd-pipe qemu-img nbdcopy)
-runs=5 virtual=8G files_mib=1360 parent_dir=${TMPDIR:-/var/tmp} json='' svg='' only='' install=yes
+runs=5 virtual=8G files_mib=1360 parent_dir=${TMPDIR:-/var/tmp} json='' svg='' only='' cache=warm install=yes
 while [ $# -gt 0 ]; do
   case "$1" in
     --help | -h) usage; exit 0 ;;
     --no-install) install=no; shift; continue ;;
-    --runs | --virtual | --files-mib | --dir | --json | --svg | --only)
+    --runs | --virtual | --files-mib | --dir | --json | --svg | --only | --source)
       [ $# -ge 2 ] || fail "$1 needs a value; see --help" ;;
     *) fail "unknown argument $1; see --help" ;;
   esac
@@ -43,11 +44,13 @@ while [ $# -gt 0 ]; do
     --json) json=$2 ;;
     --svg) svg=$2 ;;
     --only) only=$2 ;;
+    --source) cache=$2 ;;
   esac
   shift 2
 done
 [[ $runs =~ ^[1-9][0-9]*$ && $files_mib =~ ^[1-9][0-9]*$ ]] ||
   fail "--runs and --files-mib take whole numbers"
+[[ $cache =~ ^(warm|cold)$ ]] || fail "--source takes warm or cold"
 
 # --- what runs -----------------------------------------------------------------------------------
 servers=()  # processes of the contender that is running
@@ -83,7 +86,7 @@ if [ -z "$tool" ]; then
   tool=$build/tools/vhdx-migrate
 fi
 [ -x "$tool" ] || fail "$tool: is not a program"
-for program in mke2fs qemu-img tar python3; do
+for program in mke2fs qemu-img tar python3 fincore; do
   command -v "$program" >/dev/null || fail "$program is missing"
 done
 
@@ -244,11 +247,24 @@ count_cpu() {  # sets cpu_ms: of all processes that this shell started and waite
     awk -F '[ms ]+' '{ printf "%d", ($1 * 60 + $2) * 1000 + ($3 * 60 + $4) * 1000 }')
 }
 
-measure() {  # CONTENDER: appends "name wall_ms cpu_ms" to results
+cached_mib() { echo $(($(fincore --bytes --noheadings --output RES "$source_disk") / 1048576)); }
+prepare_source() {
+  if [ "$cache" = warm ]; then
+    cat "$source_disk" >/dev/null
+    return
+  fi
+  # GNU dd: with oflag=nocache and count=0 it drops the whole file from the cache.
+  dd of="$source_disk" oflag=nocache conv=notrunc,fdatasync count=0 status=none
+  [ "$(cached_mib)" -eq 0 ] && return
+  echo "$source_disk: this file system keeps it in the page cache" >&2
+  return 1
+}
+
+measure() {  # CONTENDER: appends "name wall_ms cpu_ms cached_mib" to results
   local name=$1 cpu begin end cpu_ms
   rm -rf "$to" && mkdir "$to" || return 1
   sync -f "$work"
-  cat "$source_disk" >/dev/null
+  prepare_source || return 1
   count_cpu
   cpu=$cpu_ms
   "start_$name" || return 1
@@ -257,7 +273,7 @@ measure() {  # CONTENDER: appends "name wall_ms cpu_ms" to results
   end=$(date +%s%N)
   stop_servers
   count_cpu
-  echo "$name $(((end - begin) / 1000000)) $((cpu_ms - cpu))" >>"$work/results"
+  echo "$name $(((end - begin) / 1000000)) $((cpu_ms - cpu)) $(cached_mib)" >>"$work/results"
   case "$name" in
     dd | cp | rsync | zstd-pipe) cmp "$source_disk" "$to/disk.vhdx" ;;
     *) qemu-img compare -q -f vhdx -F vhdx "$source_disk" "$to/disk.vhdx" ;;
@@ -295,14 +311,15 @@ MEDIAN='function median(list, n,   i, j, t, v) {
   }'
 
 echo "$facts"
-echo "Disk: $((virtual_bytes / 1048576)) MiB virtual, $disk_mib MiB file, $content_mib MiB of content; medians of $runs runs."
+echo "Disk: $((virtual_bytes / 1048576)) MiB virtual, $disk_mib MiB file, $content_mib MiB of content, $cache source; medians of $runs runs."
 echo
-awk -v order="$order" -v mib="$disk_mib" "$MEDIAN"'
-  { wall[$1] = wall[$1] " " $2; cpu[$1] = cpu[$1] " " $3; ++n[$1] }
+awk -v order="$order" -v mib="$disk_mib" -v cache="$cache" "$MEDIAN"'
+  { wall[$1] = wall[$1] " " $2; cpu[$1] = cpu[$1] " " $3; cached[$1] = cached[$1] " " $4; ++n[$1] }
   END {
     count = split(order, name, "\n")
-    print "| who | wall s | CPU s | MiB/s | time, ours = 1 |"
-    print "|---|---:|---:|---:|---:|"
+    cold = cache == "cold"
+    print "| who | wall s | CPU s | MiB/s | time, ours = 1 |" (cold ? " cached after, MiB |" : "")
+    print "|---|---:|---:|---:|---:|" (cold ? "---:|" : "")
     for (i = 1; i <= count; ++i) {
       who = name[i]; ms = median(wall[who], n[who]); ratio = "-"
       # Pairwise: each run against our run beside it, then the median of the ratios.
@@ -311,24 +328,27 @@ awk -v order="$order" -v mib="$disk_mib" "$MEDIAN"'
         for (k = 1; k <= n[who]; ++k) list = list " " theirs[k] / ours[k]
         ratio = sprintf("%.2f", median(list, n[who]))
       }
-      printf "| %s | %.2f | %.2f | %.0f | %s |\n", who, ms / 1000, median(cpu[who], n[who]) / 1000,
-             mib * 1000 / ms, ratio
+      printf "| %s | %.2f | %.2f | %.0f | %s |%s\n", who, ms / 1000, median(cpu[who], n[who]) / 1000,
+             mib * 1000 / ms, ratio, cold ? sprintf(" %d |", median(cached[who], n[who])) : ""
     }
   }' "$work/results"
 
 record=${json:-$work/record.json}
 if [ -n "$json$svg" ]; then
-  awk -v order="$order" -v facts="$facts" -v virtual="$virtual_bytes" -v disk_mib="$disk_mib" \
+  awk -v order="$order" -v facts="$facts" -v cache="$cache" -v virtual="$virtual_bytes" -v disk_mib="$disk_mib" \
     -v content_mib="$content_mib" "$MEDIAN"'
-    { wall[$1] = wall[$1] (n[$1] ? ", " : "") $2 / 1000; cpu[$1] = cpu[$1] (n[$1] ? ", " : "") $3 / 1000; ++n[$1] }
+    { wall[$1] = wall[$1] (n[$1] ? ", " : "") $2 / 1000; cpu[$1] = cpu[$1] (n[$1] ? ", " : "") $3 / 1000
+      cached[$1] = cached[$1] (n[$1] ? ", " : "") $4; ++n[$1] }
     END {
       gsub(/["\\]/, "", facts)
       printf "{\n  \"schema\": 1,\n  \"machine\": \"%s\",\n", facts
+      printf "  \"source\": \"%s\",\n", cache
       printf "  \"disk\": {\"virtual_bytes\": %.0f, \"file_mib\": %d, \"content_mib\": %d},\n", virtual, disk_mib, content_mib
       print "  \"results\": ["
       count = split(order, name, "\n")
       for (i = 1; i <= count; ++i)
-        printf "    {\"name\": \"%s\", \"wall_s\": [%s], \"cpu_s\": [%s]}%s\n", name[i], wall[name[i]], cpu[name[i]], i < count ? "," : ""
+        printf "    {\"name\": \"%s\", \"wall_s\": [%s], \"cpu_s\": [%s], \"cached_after_mib\": [%s]}%s\n",
+          name[i], wall[name[i]], cpu[name[i]], cached[name[i]], i < count ? "," : ""
       print "  ]\n}"
     }' "$work/results" >"$record" || fail "cannot write $record"
 fi
