@@ -12,7 +12,8 @@ namespace {
 
 constexpr std::size_t kDiskNameMax = 64;
 constexpr const char* kDiskSuffix = ".json";
-constexpr std::uint64_t kDiskFileVersion = 1;
+/// Version 1 had no groups.
+constexpr std::uint64_t kDiskFileVersion = 2;
 
 Error system_failure(int number, const char* where, const std::string& subject) {
   errno = number;
@@ -38,6 +39,7 @@ std::string encode(const RegisteredDisk& disk) {
   fields["name"] = disk.name;
   fields["path"] = disk.path;
   fields["read_only"] = disk.read_only;
+  fields["group"] = disk.group;
   return boost::json::serialize(fields) + "\n";
 }
 
@@ -57,8 +59,14 @@ Result<RegisteredDisk> decode_disk(const std::string& text, const std::string& f
   fields.text("name", disk.name, true);
   fields.text("path", disk.path, true);
   fields.flag("read_only", disk.read_only, true);
+  if (version != 1) fields.text("group", disk.group, true);
   complaint = fields.finish();
-  if (complaint.empty() && version != kDiskFileVersion) complaint = "version: must be 1";
+  if (complaint.empty() && (version < 1 || version > kDiskFileVersion)) {
+    complaint = "version: must be 1 or 2";
+  }
+  if (complaint.empty() && !disk.group.empty() && !is_disk_name(disk.group)) {
+    complaint = "group: is no name of a group";
+  }
   if (complaint.empty() && !is_disk_name(disk.name)) complaint = "name: is no name of a disk";
   if (complaint.empty() && !disk.path.starts_with('/')) complaint = "path: must be absolute";
   if (!complaint.empty()) return bad(complaint);
@@ -85,7 +93,8 @@ Result<std::unique_ptr<DiskRegistry>> DiskRegistry::open(const std::string& path
 }
 
 Result<void> DiskRegistry::add(const RegisteredDisk& disk) {
-  if (!is_disk_name(disk.name) || !disk.path.starts_with('/')) {
+  if (!is_disk_name(disk.name) || !disk.path.starts_with('/') ||
+      (!disk.group.empty() && !is_disk_name(disk.group))) {
     return Error{.code = BaseErrc::kInvalidArgument,
                  .where = "name or path of a disk to register",
                  .subject = disk.name};
@@ -100,6 +109,20 @@ Result<void> DiskRegistry::add(const RegisteredDisk& disk) {
   }
   VHDXM_TRY_VOID(folder_->write(disk.name + kDiskSuffix, encode(disk)));
   disks_.emplace(disk.name, disk);
+  return {};
+}
+
+Result<void> DiskRegistry::set_group(const std::string& name, const std::string& group) {
+  if (!group.empty() && !is_disk_name(group)) {
+    return Error{.code = BaseErrc::kInvalidArgument, .where = "name of a group", .subject = group};
+  }
+  const std::lock_guard lock(mutex_);
+  const auto found = disks_.find(name);
+  if (found == disks_.end()) return system_failure(ENOENT, "find the registered disk", name);
+  RegisteredDisk changed = found->second;
+  changed.group = group;
+  VHDXM_TRY_VOID(folder_->write(name + kDiskSuffix, encode(changed)));
+  found->second = std::move(changed);
   return {};
 }
 
@@ -125,6 +148,15 @@ std::optional<RegisteredDisk> DiskRegistry::find_path(const std::string& path) c
     if (disk.path == path) return disk;
   }
   return std::nullopt;
+}
+
+std::vector<RegisteredDisk> DiskRegistry::of_group(const std::string& group) const {
+  const std::lock_guard lock(mutex_);
+  std::vector<RegisteredDisk> all;
+  for (const auto& [name, disk] : disks_) {
+    if (!group.empty() && disk.group == group) all.push_back(disk);
+  }
+  return all;
 }
 
 std::vector<RegisteredDisk> DiskRegistry::list() const {

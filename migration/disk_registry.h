@@ -17,6 +17,7 @@ struct RegisteredDisk {
   std::string name;  ///< At this host; is_disk_name().
   std::string path;  ///< Absolute.
   bool read_only = false;
+  std::string group = {};  ///< Those of one group have one mover, and move together; empty: alone.
 
   friend bool operator==(const RegisteredDisk&, const RegisteredDisk&) = default;
 };
@@ -40,11 +41,16 @@ class DiskRegistry {
   /// Errors: EEXIST if the name, or a disk at that path, is registered; kInvalidArgument of a name
   /// that is none. Durable when it returns.
   Result<void> add(const RegisteredDisk& disk);
+  /// Puts one that is there into a group, or out of one. Errors: ENOENT; kInvalidArgument of a
+  /// name that is none. Durable when it returns.
+  Result<void> set_group(const std::string& name, const std::string& group);
   /// Errors: ENOENT. Durable when it returns.
   Result<void> remove(const std::string& name);
 
   std::optional<RegisteredDisk> find(const std::string& name) const;
   std::optional<RegisteredDisk> find_path(const std::string& path) const;
+  /// By name. Nothing of the empty group.
+  std::vector<RegisteredDisk> of_group(const std::string& group) const;
   /// By name.
   std::vector<RegisteredDisk> list() const;
 

@@ -14,4 +14,9 @@ namespace vhdxm::migration {
 /// puts that right; Errc::kInDoubt for a record that cannot be read; the system's.
 Result<void> check_owner_record(const std::string& path);
 
+/// The same for a disk that has just arrived, and may be served before its owner record says so:
+/// the record of its job, in the service's `state_folder`, says that this host owns it, and the
+/// disk has its name. To be asked before a mover of the service opens it.
+Result<void> check_taken_record(const std::string& path, const std::string& state_folder);
+
 }  // namespace vhdxm::migration

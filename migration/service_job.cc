@@ -2,8 +2,11 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <boost/json/array.hpp>
 #include <boost/json/serialize.hpp>
 #include <cerrno>
+#include <filesystem>
 #include <tuple>
 #include <utility>
 
@@ -17,8 +20,8 @@ namespace {
 namespace json = boost::json;
 using State = ServiceJob::State;
 
-/// Version 1 had jobs that copied a disk, too.
-constexpr std::uint64_t kJobFileVersion = 2;
+/// Version 1 had jobs that copied a disk, too; version 2 had one disk a job.
+constexpr std::uint64_t kJobFileVersion = 3;
 constexpr const char* kJobSuffix = ".json";
 constexpr State kAllStates[] = {State::kQueued,      State::kRunning,  State::kPaused,
                                 State::kInterrupted, State::kBlocked,  State::kDone,
@@ -33,11 +36,8 @@ Error bad_job(const std::string& file, const std::string& complaint) {
 /// All members but id, state and report, by name.
 template <class Fields, class Job>
 void visit(Fields&& fields, Job& job) {
-  fields.text("disk", job.disk, true);
-  fields.text("path", job.path, true);
   fields.text("host", job.host, true);
   fields.text("key_file", job.key_file, true);
-  fields.text("as", job.name_there, true);
   fields.text("mode", job.mode, true);
   fields.number("streams", job.streams, 4096, true);
   fields.number("limit", job.limit, ~std::uint64_t{0}, true);
@@ -64,12 +64,52 @@ struct JsonWriter {
   }
 };
 
+/// What is wrong with it; empty if nothing is.
+std::string read_job_disks(const json::object& object, std::vector<ServiceJobDisk>& disks) {
+  const json::value* const list = object.if_contains("disks");
+  if (list == nullptr || !list->is_array() || list->as_array().empty()) {
+    return "disks: must be a list of at least one";
+  }
+  for (const json::value& one : list->as_array()) {
+    if (!one.is_object()) return "disks: must be objects";
+    ServiceJobDisk disk;
+    JsonFields fields(one.as_object());
+    fields.text("disk", disk.name, true);
+    fields.text("path", disk.path, true);
+    fields.text("as", disk.name_there, true);
+    if (std::string complaint = fields.finish(); !complaint.empty()) return complaint;
+    disks.push_back(std::move(disk));
+  }
+  return "";
+}
+
 }  // namespace
+
+std::string ServiceJobDisk::file_there() const {
+  return name_there.empty() ? std::filesystem::path(path).filename().string() : name_there;
+}
+
+bool ServiceJob::has_disk(const std::string& name) const {
+  return std::any_of(disks.begin(), disks.end(), [&](const auto& one) { return one.name == name; });
+}
+
+bool ServiceJob::has_path(const std::string& path) const {
+  return std::any_of(disks.begin(), disks.end(), [&](const auto& one) { return one.path == path; });
+}
+
+std::string ServiceJob::disk_names() const {
+  std::string names;
+  for (const ServiceJobDisk& disk : disks) {
+    if (!names.empty()) names += ", ";
+    names += disk.name;
+  }
+  return names;
+}
 
 bool ServiceJob::asks_the_same(const ServiceJob& other) const {
   const auto wish = [](const ServiceJob& job) {
-    return std::tie(job.disk, job.path, job.host, job.port, job.key_file, job.name_there, job.mode,
-                    job.streams, job.limit, job.max_pause_ms, job.cutover);
+    return std::tie(job.disks, job.host, job.port, job.key_file, job.mode, job.streams, job.limit,
+                    job.max_pause_ms, job.cutover);
   };
   return wish(*this) == wish(other);
 }
@@ -110,6 +150,15 @@ json::object json_of(const ServiceJob& job) {
   json::object object;
   object["id"] = job.id;
   object["state"] = to_string(job.state);
+  json::array disks;
+  for (const ServiceJobDisk& disk : job.disks) {
+    json::object one;
+    one["disk"] = disk.name;
+    one["path"] = disk.path;
+    one["as"] = disk.name_there;
+    disks.push_back(std::move(one));
+  }
+  object["disks"] = std::move(disks);
   object["port"] = job.port;
   visit(JsonWriter{object}, job);
   object["report"] = job.report;
@@ -130,7 +179,9 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   std::uint64_t version = 0;
   std::uint64_t port = 0;
   std::string state;
-  JsonFields fields(*object);
+  json::object rest = *object;
+  rest.erase("disks");
+  JsonFields fields(rest);
   fields.number("version", version, kJobFileVersion, true);
   bool hands_over = true;
   if (version == 1) {
@@ -139,6 +190,17 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
     fields.flag("live", hands_over);
     fields.flag("verify", verify);
   }
+  std::string disks_complaint;
+  if (version < 3) {
+    ServiceJobDisk disk;
+    fields.text("disk", disk.name, true);
+    fields.text("path", disk.path, true);
+    fields.text("as", disk.name_there, true);
+    job.disks.push_back(std::move(disk));
+    if (object->contains("disks")) disks_complaint = "disks: is of a later version";
+  } else {
+    disks_complaint = read_job_disks(*object, job.disks);
+  }
   fields.text("id", job.id, true);
   fields.text("state", state, true);
   fields.number("port", port, 65535, true);
@@ -146,8 +208,9 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   if (const json::object* report = fields.object("report", true)) job.report = *report;
   complaint = fields.finish();
   if (complaint.empty() && (version < 1 || version > kJobFileVersion)) {
-    complaint = "version: must be 1 or 2";
+    complaint = "version: must be 1, 2 or 3";
   }
+  if (complaint.empty()) complaint = disks_complaint;
   if (complaint.empty() && !is_job_id(job.id)) complaint = "id: is none";
   if (complaint.empty() && job.cutover != "auto" && job.cutover != "manual") {
     complaint = "cutover: must be auto or manual";

@@ -1,4 +1,4 @@
-// A job of the host's service, which hands a disk over: what was asked for, and how it ended. What
+// A job of the host's service, which hands disks over: what was asked for, and how it ended. What
 // survives the service.
 //
 //   queued -> running -> done | failed | cancelled
@@ -21,6 +21,16 @@
 
 namespace vhdxm::migration {
 
+/// One disk of a job.
+struct ServiceJobDisk {
+  std::string name;        ///< Registered at this host.
+  std::string path;        ///< Absolute.
+  std::string name_there;  ///< Of its file at the destination; empty: the file's own.
+
+  std::string file_there() const;
+  friend bool operator==(const ServiceJobDisk&, const ServiceJobDisk&) = default;
+};
+
 struct ServiceJob {
   enum class State : std::uint8_t {
     kQueued,       ///< Waits for others to end.
@@ -37,12 +47,10 @@ struct ServiceJob {
 
   std::string id;  ///< is_job_id().
   // What was asked for.
-  std::string disk;  ///< Its registered name.
-  std::string path;  ///< Absolute.
+  std::vector<ServiceJobDisk> disks;  ///< At least one; several are of one group, all of it.
   std::string host;
   std::uint16_t port = 0;
   std::string key_file;
-  std::string name_there;  ///< Empty: the file's own.
   std::string mode = "auto";
   std::uint64_t streams = 0;       ///< 0: the default.
   std::uint64_t limit = 0;         ///< Bytes a second on the wire; 0: none.
@@ -63,6 +71,10 @@ struct ServiceJob {
   bool is_over() const {
     return state == State::kDone || state == State::kFailed || state == State::kCancelled;
   }
+  bool has_disk(const std::string& name) const;
+  bool has_path(const std::string& path) const;
+  /// "web01", or "web01, web02".
+  std::string disk_names() const;
   /// Whether the same was asked for: two with one id are one.
   bool asks_the_same(const ServiceJob& other) const;
 };

@@ -47,6 +47,7 @@ Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
   handover_->start();
   handover_->on_connected();
   (void)drain();
+  if (hooks_.on_begun) hooks_.on_begun(arrival_of(handover_->record(), {}));
   return encode(IntroductionAnswer{.target = host_.id});
 }
 
@@ -76,6 +77,10 @@ transfer::CutoverTarget::Step TargetCutover::on_closed() {
   return drain();
 }
 
+void TargetCutover::on_free() {
+  if (hooks_.on_owned) hooks_.on_owned(arrival_of(handover_->record(), {}));
+}
+
 void TargetCutover::end() {
   if (!handover_) return;
   handover_->on_disconnected();
@@ -94,15 +99,18 @@ void TargetCutover::end() {
   }
 }
 
-void TargetCutover::tell_over(const JobRecord& record, std::string owner_sentence) const {
-  if (!hooks_.on_over) return;
+Arrival TargetCutover::arrival_of(const JobRecord& record, std::string owner_sentence) const {
   Arrival arrival{.number = number_,
                   .job = record.job,
                   .owns = record.state == JobState::kOwned,
                   .disks = {},
                   .owner_sentence = std::move(owner_sentence)};
   for (const JobDisk& disk : record.disks) arrival.disks.push_back(disk.place);
-  hooks_.on_over(arrival);
+  return arrival;
+}
+
+void TargetCutover::tell_over(const JobRecord& record, std::string owner_sentence) const {
+  if (hooks_.on_over) hooks_.on_over(arrival_of(record, std::move(owner_sentence)));
 }
 
 std::optional<Result<transfer::HandoverBody>> TargetCutover::meet(

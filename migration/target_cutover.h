@@ -25,6 +25,12 @@ struct ArrivalHooks {
   /// Disks are to arrive at these places, and nothing was changed yet: whoever still has open what
   /// was released from there must let go of it. An error refuses the job.
   std::function<Result<void>(const std::vector<DiskPlace>&)> on_offer = {};
+  /// They begin to arrive: on_over will be called of this job.
+  std::function<void(const Arrival&)> on_begun = {};
+  /// This host owns them since now, its job's record says so, and they have their names: whoever
+  /// serves them may open them. Their owner records follow before on_over is called. The source
+  /// hears of it when this has returned.
+  std::function<void(const Arrival&)> on_owned = {};
   /// Disks are taken that arrived by an earlier connection: gives their files, which are partials
   /// still, owner and mode. No connection brings them any more.
   std::function<Result<void>(const std::vector<DiskPlace>&)> on_take = {};
@@ -48,9 +54,11 @@ class TargetCutover final : public transfer::CutoverTarget {
   Step on_message(std::span<const std::byte> body,
                   const std::vector<transfer::PassLedger>& ledgers) override;
   Step on_closed() override;
+  void on_free() override;
   void end() override;
 
  private:
+  Arrival arrival_of(const JobRecord& record, std::string owner_sentence) const;
   void tell_over(const JobRecord& record, std::string owner_sentence) const;
   Step drain();
   void act(HandoverTarget::Begin& action);

@@ -28,11 +28,16 @@ class DiskCommand final : public Command {
             "of this host, as an NBD export on a Unix socket; now, and whenever the service is "
             "started. A process of its own holds the disk: neither the end of the service nor its "
             "upgrade disturbs who uses it.\n"
+            "Disks that are added with the same --group, those of a virtual machine, have one such "
+            "process in common, and move together (`move --group`). Clients ask for a disk of a "
+            "group by its name, as the export's: `disk add` shows the URI.\n"
             "`disk remove NAME` closes the disk and forgets the name; the file stays. It refuses "
             "while clients use the disk, unless --force is said.\n"
             "`disk list` shows all.",
         .examples = {{"vhdx-migrate disk add web01 /srv/disks/web01.vhdx",
                       "shows the socket that guests connect to"},
+                     {"vhdx-migrate disk add web01-data /srv/disks/data.vhdx --group web01",
+                      "one of the disks that move together"},
                      {"vhdx-migrate disk list", "what there is, and who uses it"},
                      {"vhdx-migrate disk remove web01", "when the guest has stopped"}}};
   }
@@ -42,6 +47,7 @@ class DiskCommand final : public Command {
     options.optional_argument("NAME", name_, "of the disk, for add and remove");
     options.optional_argument("PATH", path_, "of the VHDX file, for add");
     options.flag("--read-only", read_only_, "add: refuse writes; do not touch the file");
+    options.text("--group", "GROUP", group_, "add: of the disks that move together");
     options.flag("--force", force_, "remove: even if clients use the disk");
     add_control_option(options, control_);
   }
@@ -72,6 +78,7 @@ class DiskCommand final : public Command {
     wish["name"] = json_text(name_);
     wish["path"] = json_text(std::filesystem::absolute(path_).lexically_normal().string());
     wish["read_only"] = read_only_;
+    if (!group_.empty()) wish["group"] = json_text(group_);
     const auto reply = ControlClient(control_).ask("POST", "/v1/disks", wish);
     if (reply.has_error()) return reply.error();
     show(console, "disk_added", *reply);
@@ -104,6 +111,7 @@ class DiskCommand final : public Command {
     } else if (disk.contains("problem")) {
       how += ": " + text_of(disk, "problem");
     }
+    if (disk.contains("group")) how += ", group " + text_of(disk, "group");
     if (disk.contains("job")) how += ", moved by job " + text_of(disk, "job");
     const json::value* read_only = disk.if_contains("read_only");
     if (read_only != nullptr && *read_only == json::value(true)) how += ", read-only";
@@ -115,6 +123,7 @@ class DiskCommand final : public Command {
   std::string action_;
   std::string name_;
   std::string path_;
+  std::string group_;
   std::string control_ = kControlSocket;
   bool read_only_ = false;
   bool force_ = false;

@@ -1,9 +1,12 @@
 // vhdx-migrate move: a disk to another host, by this host's service.
 #include <fmt/format.h>
 
+#include <boost/json/array.hpp>
 #include <filesystem>
 #include <optional>
+#include <vector>
 
+#include "migration/disk_registry.h"
 #include "migration/service_job.h"
 #include "tools/command_list.h"
 #include "tools/control_client.h"
@@ -22,7 +25,7 @@ class MoveCommand final : public Command {
   CommandText text() const override {
     return {
         .name = "move",
-        .summary = "have the host service move a disk to another host",
+        .summary = "have the host service move disks to another host",
         .description =
             "Gives the host service (vhdx-migrated) a job: to move a disk to a host whose service "
             "takes it. The job goes on when this command ends, by Ctrl-C too, and when the service "
@@ -34,24 +37,32 @@ class MoveCommand final : public Command {
             "fits the pause that is allowed, writes wait, both hosts write down that the other "
             "one owns the disk, and from then on writes are refused here (EPERM; reads go on). "
             "If nobody uses it, nobody waits.\n"
+            "The disks of a group (`disk add --group`) move together, in one job, and change hands "
+            "at "
+            "the same instant: name all of them, or the group.\n"
             "Disks are registered first (`disk add`); read-only and differencing ones cannot "
             "move. The disk arrives in the folder that the other host's settings name.",
         .examples = {
             {"vhdx-migrate move web01 --to newhost", "a registered disk; shows how far it is"},
             {"vhdx-migrate move /srv/disks/db.vhdx --to newhost --limit 400M --detach",
              "the registered disk of that file; says the job's ID and ends"},
+            {"vhdx-migrate move --group web01 --to newhost --map data=web01-data.vhdx",
+             "all disks of a group, one of them under another name there"},
             {"vhdx-migrate move web01 --to newhost --max-pause 20ms",
              "while a guest uses it, which waits for 20 ms at most until the hand-over"},
             {"vhdx-migrate move web01 --to newhost --id web01-2026", "run twice, it is one job"}}};
   }
 
   void add_options(OptionSet& options) override {
-    options.argument("DISK", disk_, "the name of a registered disk, or its file's path");
+    options.arguments("DISK", disks_,
+                      "the names of registered disks, all of one group, or the path of one's file");
+    options.text("--group", "GROUP", group_, "all disks of that group");
     options.text("--to", "HOST", host_,
                  "a peer of the service's settings, or HOST, HOST:PORT or [ADDRESS]:PORT (needed)");
     options.text("--key-file", "FILE", key_file_,
                  "the pairing key; the one of the service's settings unless told");
-    options.text("--as", "NAME", name_, "the disk's name at the destination");
+    options.text("--as", "NAME", name_, "the file's name at the destination, of one disk");
+    options.texts("--map", "DISK=NAME", maps_, "the same by the disk; once for each");
     options.choice("--mode", mode_, {"auto", "plain", "compress"},
                    "how data travels; as the service's settings say unless told");
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
@@ -71,8 +82,27 @@ class MoveCommand final : public Command {
     if (host_.empty()) {
       return usage_failure("move: --to is missing", "Say where to, e.g. --to newhost.");
     }
+    if (disks_.empty() == group_.empty()) {
+      return usage_failure("move: what is to move is not clear: name disks, or --group",
+                           "For example `vhdx-migrate move web01 --to newhost`.");
+    }
+    boost::json::object body = wish();
+    if (!maps_.empty()) {
+      boost::json::object names;
+      for (const std::string& map : maps_) {
+        const auto equals = map.find('=');
+        const std::string disk = map.substr(0, equals);
+        const bool is_one = equals != std::string::npos && migration::is_disk_name(disk);
+        if (!is_one || names.contains(disk)) {
+          return usage_failure(fmt::format("move: --map {}: is not DISK=NAME, once a disk", map),
+                               "For example --map web01=web01-new.vhdx.");
+        }
+        names[disk] = json_text(map.substr(equals + 1));
+      }
+      body["map"] = std::move(names);
+    }
     const ControlClient client(control_);
-    const auto job = client.ask("POST", "/v1/jobs", wish());
+    const auto job = client.ask("POST", "/v1/jobs", body);
     if (job.has_error()) return job.error();
     const std::string id = text_of(*job, "id");
     if (context.console.json()) {
@@ -90,15 +120,24 @@ class MoveCommand final : public Command {
  private:
   boost::json::object wish() const {
     boost::json::object wish;
-    std::error_code ignored;
-    // A name has no '/'; a file of this folder may be meant by its name alone.
-    const bool is_path =
-        disk_.find('/') != std::string::npos ||
-        (disk_.find(".") != std::string::npos && std::filesystem::exists(disk_, ignored));
-    if (is_path) {
-      wish["path"] = json_text(std::filesystem::absolute(disk_).lexically_normal().string());
+    if (!group_.empty()) {
+      wish["group"] = json_text(group_);
+    } else if (disks_.size() == 1) {
+      const std::string& disk = disks_.front();
+      std::error_code ignored;
+      // A name has no '/'; a file of this folder may be meant by its name alone.
+      const bool is_path =
+          disk.find('/') != std::string::npos ||
+          (disk.find('.') != std::string::npos && std::filesystem::exists(disk, ignored));
+      if (is_path) {
+        wish["path"] = json_text(std::filesystem::absolute(disk).lexically_normal().string());
+      } else {
+        wish["disk"] = json_text(disk);
+      }
     } else {
-      wish["disk"] = json_text(disk_);
+      boost::json::array disks;
+      for (const std::string& disk : disks_) disks.push_back(json_text(disk));
+      wish["disks"] = std::move(disks);
     }
     wish["to"] = json_text(host_);
     if (!key_file_.empty()) {
@@ -115,7 +154,9 @@ class MoveCommand final : public Command {
     return wish;
   }
 
-  std::string disk_;
+  std::vector<std::string> disks_;
+  std::string group_;
+  std::vector<std::string> maps_;
   std::string host_;
   std::string key_file_;
   std::string name_;

@@ -41,6 +41,7 @@ HttpReply add_disk(HostService& service, const HttpRequest& request) {
   fields.text("name", disk.name, true);
   fields.text("path", disk.path, true);
   fields.flag("read_only", disk.read_only);
+  fields.text("group", disk.group);
   complaint = fields.finish();
   if (!complaint.empty()) return bad_body("has a fault: " + complaint);
   const auto added = service.add_disk(std::move(disk));
@@ -128,13 +129,15 @@ json::object json_of(const DiskView& view) {
   disk["name"] = json_text(view.disk.name);
   disk["path"] = json_text(view.disk.path);
   disk["read_only"] = view.disk.read_only;
+  if (!view.disk.group.empty()) disk["group"] = json_text(view.disk.group);
   disk["state"] = to_string(view.exported.state);
   if (!view.exported.problem.empty()) {
     disk["problem"] = json_text(view.exported.problem);
     disk["advice"] = json_text(view.exported.advice);
   }
   disk["socket"] = json_text(view.exported.socket);
-  disk["uri"] = json_text(nbd_uri(view.exported.socket));
+  disk["export"] = json_text(view.exported.export_name);
+  disk["uri"] = json_text(nbd_uri(view.exported.socket, view.exported.export_name));
   using enum ExportStatus::State;
   const bool is_served = view.exported.state == kExported ||
                          (view.exported.state == kReleased && view.exported.mover_pid != 0);

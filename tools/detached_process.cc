@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <signal.h>
 #include <sys/file.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include <array>
@@ -46,6 +47,23 @@ bool ReadyPipe::wait(int patience_ms) {
   } while (ready < 0 && errno == EINTR);
   char said = 0;
   return ready > 0 && ::read(read_fd_, &said, 1) == 1 && said == 'R';
+}
+
+Result<LifeLine> LifeLine::make() {
+  std::array<int, 2> ends{};
+  if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends.data()) != 0) {
+    return errno_error("socketpair");
+  }
+  return LifeLine(ends[0], ends[1]);
+}
+
+LifeLine::~LifeLine() {
+  if (own_fd_ >= 0) ::close(own_fd_);
+  started();
+}
+
+void LifeLine::started() {
+  if (child_fd_ >= 0) ::close(std::exchange(child_fd_, -1));
 }
 
 Result<pid_t> start_detached(const std::vector<std::string>& words, const std::vector<int>& kept) {

@@ -51,6 +51,26 @@ class ReadyPipe {
   int write_fd_;
 };
 
+/// A child that is of no use without this process notices its end: the child's end is closed then.
+class LifeLine {
+ public:
+  static Result<LifeLine> make();
+  LifeLine(LifeLine&& other) noexcept
+      : own_fd_(std::exchange(other.own_fd_, -1)), child_fd_(std::exchange(other.child_fd_, -1)) {}
+  LifeLine& operator=(LifeLine&&) = delete;
+  /// The child is told that it is of no use, unless it is by now.
+  ~LifeLine();
+
+  int child_fd() const { return child_fd_; }
+  /// The child was started, and has that one.
+  void started();
+
+ private:
+  LifeLine(int own_fd, int child_fd) : own_fd_(own_fd), child_fd_(child_fd) {}
+  int own_fd_;
+  int child_fd_;
+};
+
 /// start_child() in a session of its own. Nobody has to wait for it: see ignore_ended_children().
 Result<pid_t> start_detached(const std::vector<std::string>& words, const std::vector<int>& kept);
 

@@ -1,15 +1,62 @@
 #include "tools/disk_mover.h"
 
 #include <fmt/format.h>
+#include <pthread.h>
+#include <signal.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
+#include <boost/json/array.hpp>
+#include <cerrno>
+#include <cstdio>
 #include <utility>
 
 #include "migration/json_fields.h"
+#include "migration/owner_check.h"
 #include "migration/service_job.h"
+#include "tools/command_failure.h"
 #include "tools/json_output.h"
+#include "tools/mover_files.h"
 
 namespace vhdxm::tools {
+namespace {
+
+namespace json = boost::json;
+
+/// What is wrong with it; empty if nothing is.
+std::string read_disks(const json::object& request, std::vector<MoverDisks::Wish>& wishes) {
+  const json::value* const disks = request.if_contains("disks");
+  if (disks == nullptr || !disks->is_array() || disks->as_array().empty()) {
+    return "disks: must be a list of at least one";
+  }
+  for (const json::value& one : disks->as_array()) {
+    if (!one.is_object()) return "disks: must be objects";
+    MoverDisks::Wish wish;
+    migration::JsonFields fields(one.as_object());
+    fields.text("name", wish.name, true);
+    fields.text("path", wish.path, true);
+    fields.flag("read_only", wish.read_only);
+    if (std::string complaint = fields.finish(); !complaint.empty()) return complaint;
+    wishes.push_back(std::move(wish));
+  }
+  return "";
+}
+
+json::object json_of(const MoverDisks::View& view) {
+  const MoverDisk& disk = *view.disk;
+  json::object one;
+  one["name"] = json_text(disk.name());
+  one["path"] = json_text(disk.path());
+  one["read_only"] = disk.read_only();
+  one["clients"] = view.clients;
+  if (disk.live() != nullptr) {
+    one["virtual_bytes"] = disk.live()->size_bytes();
+    one["differencing"] = disk.live()->geometry().type == vhdx::DiskType::kDifferencing;
+  }
+  return one;
+}
+
+}  // namespace
 
 Result<std::unique_ptr<DiskMover>> DiskMover::start(const std::string& socket, About about,
                                                     std::function<void()> end) {
@@ -19,30 +66,76 @@ Result<std::unique_ptr<DiskMover>> DiskMover::start(const std::string& socket, A
             MoverServer::start(socket, [self](const std::string& op, const auto& request) {
               return self->answer(op, request);
             }));
+  if (mover->about_.life_fd >= 0) {
+    sigset_t all;
+    sigset_t before;
+    ::sigfillset(&all);
+    ::pthread_sigmask(SIG_SETMASK, &all, &before);
+    mover->life_ = std::thread([self] { self->watch_life(); });
+    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  }
   return mover;
 }
 
-bool DiskMover::client_opens() {
-  const std::lock_guard lock(mutex_);
-  if (ending_) return false;
-  if (clients_++ == 0 && job_ != nullptr) job_->set_in_use(true);
-  return true;
+DiskMover::~DiskMover() {
+  end_job();
+  // It has another name by now, or nobody needs it.
+  if (!about_.waits_at.empty()) ::unlink(about_.waits_at.c_str());
+  if (about_.life_fd < 0) return;
+  ::shutdown(about_.life_fd, SHUT_RDWR);  // its thread may wait there
+  if (life_.joinable()) life_.join();
+  ::close(about_.life_fd);
 }
 
-void DiskMover::client_closes() {
-  const std::lock_guard lock(mutex_);
-  if (--clients_ == 0 && job_ != nullptr) job_->set_in_use(false);
+/// Ends a mover that nobody will ever give a disk to.
+void DiskMover::watch_life() {
+  char nothing = 0;
+  while (::read(about_.life_fd, &nothing, 1) < 0 && errno == EINTR) {
+  }
+  {
+    const std::lock_guard lock(mutex_);
+    orphan_ = true;
+    if (ending_ || opening_ || !disks_.list().empty()) return;
+    ending_ = true;
+  }
+  end_();
 }
 
-void DiskMover::closed(bool well) {
-  boost::json::object event;
+void DiskMover::note_clients() {
+  const bool in_use = disks_.clients() != 0;
+  if (job_ != nullptr) job_->set_in_use(in_use);
+}
+
+std::shared_ptr<MoverDisk> DiskMover::client_opens(const std::string& export_name) {
+  const std::lock_guard lock(mutex_);
+  if (ending_) return nullptr;
+  auto disk = disks_.client_opens(export_name);
+  if (disk != nullptr) note_clients();
+  return disk;
+}
+
+void DiskMover::client_closes(const MoverDisk& disk) {
+  const std::lock_guard lock(mutex_);
+  disks_.client_closes(disk);
+  note_clients();
+}
+
+void DiskMover::close_all() {
+  bool well = true;
+  for (const MoverDisks::View& view : disks_.list()) {
+    if (about_.group) unlink_client_socket(about_.run_folder, view.disk->name());
+    if (view.disk->close().has_error()) well = false;
+  }
+  json::object event;
   event["event"] = "closed";
   event["well"] = well;
   server_->publish(event);
 }
 
-MoverAnswer DiskMover::answer(const std::string& op, const boost::json::object& request) {
+MoverAnswer DiskMover::answer(const std::string& op, const json::object& request) {
   if (op == "status") return describe();
+  if (op == "open") return open(request);
+  if (op == "close") return close(request);
   if (op == "end") return end(request);
   if (op == "move") return move(request);
   return mover_error("unknown_op", fmt::format("a disk's mover does not know '{}'", op));
@@ -53,19 +146,17 @@ MoverAnswer DiskMover::describe() {
   answer.fields["kind"] = "disk";
   answer.fields["software"] = VHDXM_VERSION;
   answer.fields["pid"] = ::getpid();
-  answer.fields["name"] = json_text(about_.name);
-  answer.fields["path"] = json_text(about_.path);
-  answer.fields["read_only"] = about_.read_only;
-  answer.fields["virtual_bytes"] = about_.virtual_bytes;
-  if (about_.disk != nullptr && !about_.read_only) {
-    // Another host owns the disk, or will: writes are refused.
-    answer.fields["fenced"] = about_.disk->gate().state() == transfer::WriteGate::State::kFenced;
+  json::array disks;
+  bool writable = false;
+  for (const MoverDisks::View& view : disks_.list()) {
+    disks.push_back(json_of(view));
+    if (!view.disk->read_only()) writable = true;
   }
-  if (about_.disk != nullptr) {
-    answer.fields["differencing"] = about_.disk->geometry().type == vhdx::DiskType::kDifferencing;
-  }
+  answer.fields["disks"] = std::move(disks);
+  // Another host owns the disks, or will: writes are refused.
+  answer.fields["fenced"] =
+      writable && disks_.gate()->state() == transfer::WriteGate::State::kFenced;
   const std::lock_guard lock(mutex_);
-  answer.fields["clients"] = clients_;
   answer.fields["ending"] = ending_;
   if (moves()) answer.fields["job"] = job_->id();
   return answer;
@@ -80,7 +171,101 @@ void DiskMover::end_job() {
   }
 }
 
-MoverAnswer DiskMover::move(const boost::json::object& request) {
+/// Clients find the disks from here on.
+Result<void> DiskMover::show(const std::vector<MoverDisks::Wish>& opened) {
+  if (about_.serves_at.empty()) return {};
+  if (::rename(about_.waits_at.c_str(), about_.serves_at.c_str()) != 0 && errno != ENOENT) {
+    return errno_error("give the NBD socket its name").about(about_.serves_at);
+  }
+  if (!about_.group) return {};
+  for (const MoverDisks::Wish& one : opened) {
+    VHDXM_TRY_VOID(link_client_socket(about_.run_folder, one.name, about_.serves_at));
+  }
+  return {};
+}
+
+MoverAnswer DiskMover::open(const json::object& request) {
+  std::int64_t version = 0;
+  std::string op;
+  bool taken = false;
+  std::vector<MoverDisks::Wish> wishes;
+  std::string complaint = read_disks(request, wishes);
+  json::object rest = request;
+  rest.erase("disks");
+  migration::JsonFields fields(rest);
+  fields.number("version", version, kMoverProtocol, kMoverProtocol);
+  fields.text("op", op);
+  fields.flag("taken", taken);
+  if (complaint.empty()) complaint = fields.finish();
+  if (!complaint.empty()) return mover_error("bad_request", complaint);
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_) return mover_error("in_use", "the mover is ending");
+    if (moves()) {
+      return mover_error("moving", fmt::format("job {} moves its disks", job_->id()));
+    }
+    opening_ = true;
+  }
+  auto opened = disks_.open(wishes, [&](const MoverDisks::Wish& wish) {
+    return taken ? migration::check_taken_record(wish.path, about_.state_folder)
+                 : migration::check_owner_record(wish.path);
+  });
+  if (opened.has_value()) opened = show(wishes);
+  bool forsaken = false;
+  {
+    const std::lock_guard lock(mutex_);
+    opening_ = false;
+    forsaken = orphan_ && disks_.list().empty();
+    if (forsaken) ending_ = true;
+  }
+  if (forsaken) end_();
+  if (opened.has_error()) {
+    const CommandFailure failure = failure_of(opened.error());
+    MoverAnswer refused = mover_error("failed", failure.message);
+    refused.fields["advice"] = json_text(failure.advice);
+    return refused;
+  }
+  return describe();
+}
+
+MoverAnswer DiskMover::close(const json::object& request) {
+  std::int64_t version = 0;
+  std::string op;
+  std::string name;
+  bool force = false;
+  migration::JsonFields fields(request);
+  fields.number("version", version, kMoverProtocol, kMoverProtocol);
+  fields.text("op", op);
+  fields.text("name", name, true);
+  fields.flag("force", force);
+  if (const std::string complaint = fields.finish(); !complaint.empty()) {
+    return mover_error("bad_request", complaint);
+  }
+  std::shared_ptr<MoverDisk> disk;
+  {
+    const std::lock_guard lock(mutex_);
+    if (moves()) {
+      return mover_error("moving", fmt::format("job {} moves the disk: cancel it", job_->id()));
+    }
+    const auto found = disks_.find(name);
+    if (!found) return mover_error("not_there", fmt::format("there is no disk '{}'", name));
+    if (found->clients != 0 && !force) {
+      MoverAnswer refused =
+          mover_error("in_use", fmt::format("{} clients use the disk", found->clients));
+      refused.fields["clients"] = found->clients;
+      return refused;
+    }
+    disk = disks_.take(name);
+    job_.reset();  // one that is over has the disk still
+  }
+  if (about_.group) unlink_client_socket(about_.run_folder, name);
+  MoverAnswer answer;
+  answer.fields["well"] = disk->close().has_value();
+  disk->let_go();
+  return answer;
+}
+
+MoverAnswer DiskMover::move(const json::object& request) {
   std::int64_t version = 0;
   std::string op;
   std::string id;
@@ -91,32 +276,37 @@ MoverAnswer DiskMover::move(const boost::json::object& request) {
   std::string complaint = fields.finish();
   if (complaint.empty() && !migration::is_job_id(id)) complaint = "id: is none";
   if (!complaint.empty()) return mover_error("bad_request", complaint);
-  if (about_.disk == nullptr || about_.read_only || about_.state_folder.empty()) {
-    return mover_error("read_only", "the disk is exported read-only");
-  }
   const std::lock_guard lock(mutex_);
   if (ending_) return mover_error("in_use", "the disk is being closed");
   if (moves()) return mover_error("in_use", fmt::format("job {} moves the disk", job_->id()));
+  LiveJob::Setting setting{.state_folder = about_.state_folder,
+                           .run_folder = about_.run_folder,
+                           .id = id,
+                           .disks = {},
+                           .in_use = disks_.clients() != 0};
+  for (const MoverDisks::View& view : disks_.list()) {
+    if (view.disk->read_only() || view.disk->live() == nullptr) {
+      return mover_error("read_only", "the disk is exported read-only");
+    }
+    setting.disks.push_back({.disk = view.disk->live(), .path = view.disk->path()});
+  }
+  if (setting.disks.empty() || about_.state_folder.empty()) {
+    return mover_error("not_now", "there is no disk that it could move");
+  }
   job_.reset();  // an earlier one ends wholly before the next begins
-  job_ = std::make_unique<LiveJob>(LiveJob::Setting{.state_folder = about_.state_folder,
-                                                    .run_folder = about_.run_folder,
-                                                    .id = id,
-                                                    .disk = about_.disk,
-                                                    .path = about_.path,
-                                                    .in_use = clients_ != 0},
-                                   [this](bool begun) {
-                                     boost::json::object event;
-                                     event["event"] = "move";
-                                     event["begun"] = begun;
-                                     server_->publish(event);
-                                   });
+  job_ = std::make_unique<LiveJob>(std::move(setting), [this](bool begun) {
+    json::object event;
+    event["event"] = "move";
+    event["begun"] = begun;
+    server_->publish(event);
+  });
   MoverAnswer answer;
   answer.fields["id"] = id;
   answer.subscribes = true;  // for the event "move"
   return answer;
 }
 
-MoverAnswer DiskMover::end(const boost::json::object& request) {
+MoverAnswer DiskMover::end(const json::object& request) {
   std::int64_t version = 0;
   std::string op;
   bool force = false;
@@ -132,9 +322,9 @@ MoverAnswer DiskMover::end(const boost::json::object& request) {
     if (moves()) {
       return mover_error("moving", fmt::format("job {} moves the disk: cancel it", job_->id()));
     }
-    if (clients_ != 0 && !force) {
-      MoverAnswer refused = mover_error("in_use", fmt::format("{} clients use the disk", clients_));
-      refused.fields["clients"] = clients_;
+    if (const std::uint64_t clients = disks_.clients(); clients != 0 && !force) {
+      MoverAnswer refused = mover_error("in_use", fmt::format("{} clients use the disk", clients));
+      refused.fields["clients"] = clients;
       return refused;
     }
     ending_ = true;

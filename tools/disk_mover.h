@@ -1,4 +1,5 @@
-// What the mover of a disk tells the host's service about itself, and lets it do: docs/mover.md.
+// What the mover of one disk, or of a group of them, tells the host's service about itself, and
+// lets it do: docs/mover.md.
 #pragma once
 
 #include <cstdint>
@@ -6,10 +7,12 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
+#include <vector>
 
 #include "tools/live_job.h"
+#include "tools/mover_disks.h"
 #include "tools/mover_server.h"
-#include "transfer/live_disk.h"
 
 namespace vhdxm::tools {
 
@@ -17,52 +20,67 @@ namespace vhdxm::tools {
 class DiskMover {
  public:
   struct About {
-    std::string name;  ///< In the service's list of disks.
-    std::string path;
-    bool read_only = false;
-    std::uint64_t virtual_bytes = 0;
-    // What a move of the disk needs:
-    std::shared_ptr<transfer::LiveDisk> disk = nullptr;  ///< Null: it cannot be moved.
-    std::string state_folder = {};                       ///< Of the service.
+    bool group = false;             ///< As MoverDisks says.
+    std::string state_folder = {};  ///< Of the service: for a move.
     std::string run_folder = {};
+    /// Where the NBD server listens until a disk is open, and then: clients find nobody before.
+    /// Empty: it is never renamed.
+    std::string waits_at = {};
+    std::string serves_at = {};
+    /// The other end of a tools::LifeLine, or -1: as long as no disk was opened, the mover ends
+    /// when that is closed. Becomes this object's.
+    int life_fd = -1;
   };
 
-  /// Listens at `socket`. `end`: called when the service wants the disk closed and no client is in
-  /// the way, or it said "force"; must not block.
+  /// Listens at `socket`. `end`: called when the service wants the disks closed and no client is
+  /// in the way, or it said "force", or it has gone before there was a disk; must not block.
   static Result<std::unique_ptr<DiskMover>> start(const std::string& socket, About about,
                                                   std::function<void()> end);
 
-  /// Ends a job that moves the disk, unless the disk is released by then, and waits for that.
+  /// Ends a job that moves the disks, unless they are released by then, and waits for that.
   void end_job();
 
-  ~DiskMover() { end_job(); }
+  ~DiskMover();
   DiskMover(const DiskMover&) = delete;
   DiskMover& operator=(const DiskMover&) = delete;
 
-  /// A client wants the disk. False: it is being closed.
-  bool client_opens();
-  void client_closes();
-  /// Tells who waits for it that the disk was closed; its log is empty if that went `well`.
-  void closed(bool well);
+  /// One that is open, behind disks().gate().
+  void add(std::shared_ptr<MoverDisk> disk) { disks_.add(std::move(disk)); }
+  const MoverDisks& disks() const { return disks_; }
+
+  /// A client wants the disk that it calls `export_name`. Null: there is none, or it is being
+  /// closed.
+  std::shared_ptr<MoverDisk> client_opens(const std::string& export_name);
+  void client_closes(const MoverDisk& disk);
+  /// Closes all disks, and tells who waits for it. Requires: no client asks for anything.
+  void close_all();
 
  private:
   DiskMover(About about, std::function<void()> end)
-      : about_(std::move(about)), end_(std::move(end)) {}
+      : about_(std::move(about)), end_(std::move(end)), disks_(about_.group) {}
 
   MoverAnswer answer(const std::string& op, const boost::json::object& request);
   MoverAnswer describe();
+  MoverAnswer open(const boost::json::object& request);
+  MoverAnswer close(const boost::json::object& request);
   MoverAnswer end(const boost::json::object& request);
   MoverAnswer move(const boost::json::object& request);
+  Result<void> show(const std::vector<MoverDisks::Wish>& opened);
+  void watch_life();
   /// A job is under way. Requires: mutex_ is held.
   bool moves() const { return job_ != nullptr && !job_->over(); }
+  void note_clients();
 
   const About about_;
   const std::function<void()> end_;
+  MoverDisks disks_;
+  std::thread life_;
   std::mutex mutex_;
   // Protected by mutex_:
-  std::uint64_t clients_ = 0;
   bool ending_ = false;
-  std::unique_ptr<LiveJob> job_;  ///< That moves the disk, or did last.
+  bool opening_ = false;          ///< Disks are being opened.
+  bool orphan_ = false;           ///< The service has gone.
+  std::unique_ptr<LiveJob> job_;  ///< That moves the disks, or did last.
 
   std::unique_ptr<MoverServer> server_;  // Last: its thread uses the others.
 };

@@ -3,6 +3,7 @@
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "migration/errc.h"
@@ -55,9 +56,9 @@ Result<HostOwner::Start> HostOwner::open(const std::string& state_folder,
   for (const auto& id : jobs) {
     const auto record = ownership.store.job(id);
     if (record.has_error() || !*record || (*record)->state != JobState::kOwned) continue;
-    for (const migration::JobDisk& disk : (*record)->disks) {
-      start.arrived.push_back(path_of(disk.place));
-    }
+    Paths paths;
+    for (const migration::JobDisk& disk : (*record)->disks) paths.push_back(path_of(disk.place));
+    start.arrived.push_back(std::move(paths));
   }
   VHDXM_TRY(auto recovered, ownership.store.recover([&owner](const DiskPlace& place) {
     return owner.has_mover_(path_of(place));
@@ -71,17 +72,30 @@ Result<HostOwner::Start> HostOwner::open(const std::string& state_folder,
   return start;
 }
 
-/// What a mover that has ended has left of its disk. The caller holds the mutex.
-Result<OwnershipStore::Recovered> HostOwner::recover(const std::string& path) {
-  VHDXM_TRY_VOID(records_->add_folder(place_of(path).folder));
+/// What a mover that has ended has left of its disks, and a job that moved them. The caller holds
+/// the mutex.
+Result<OwnershipStore::Recovered> HostOwner::recover(const Paths& paths) {
+  std::set<std::string> all(paths.begin(), paths.end());
+  for (const std::string& path : paths) {
+    VHDXM_TRY_VOID(records_->add_folder(place_of(path).folder));
+    const auto sidecar = ownership().store.sidecar(place_of(path));
+    if (sidecar.has_error() || !*sidecar) continue;
+    const auto job = ownership().store.job((*sidecar)->job);
+    if (job.has_error() || !*job) continue;
+    for (const migration::JobDisk& disk : (*job)->disks) {
+      const std::string other = path_of(disk.place);
+      if (!has_mover_(other)) all.insert(other);
+    }
+  }
   return ownership().store.recover(
-      [&path](const DiskPlace& place) { return path_of(place) != path; });
+      [&all](const DiskPlace& place) { return !all.contains(path_of(place)); });
 }
 
-Result<std::optional<HostOwner::Unclear>> HostOwner::unclear(const std::string& path) {
+Result<std::optional<HostOwner::Unclear>> HostOwner::unclear(const Paths& paths) {
+  const std::string& path = paths.front();
   const std::lock_guard lock(ownership().mutex);
   if (!has_mover_(path)) {
-    VHDXM_TRY(auto recovered, recover(path));
+    VHDXM_TRY(auto recovered, recover(paths));
     if (!recovered.doubtful_jobs.empty()) {
       return std::optional(Unclear{.record = recovered.doubtful_jobs.front(), .in_doubt = true});
     }
@@ -93,18 +107,23 @@ Result<std::optional<HostOwner::Unclear>> HostOwner::unclear(const std::string& 
   return std::optional(Unclear{.record = std::move(*record)});
 }
 
-Result<void> HostOwner::may_write(const std::string& path) {
+Result<void> HostOwner::may_write(const Paths& paths) {
   const std::lock_guard lock(ownership().mutex);
-  VHDXM_TRY_VOID(recover(path));
-  return ownership().store.check_writable(place_of(path));
+  VHDXM_TRY_VOID(recover(paths));
+  for (const std::string& path : paths) {
+    VHDXM_TRY_VOID(ownership().store.check_writable(place_of(path)));
+  }
+  return {};
 }
 
 void HostOwner::judge(ServiceJob& job) {
   const std::lock_guard lock(ownership().mutex);
   const auto found = [&]() -> Result<std::optional<JobRecord>> {
     // One that was started again since has put it right, and begins no job before this one is over.
-    if (!has_mover_(job.path)) VHDXM_TRY_VOID(recover(job.path));
-    return released_by(ownership().store, place_of(job.path));
+    Paths paths;
+    for (const migration::ServiceJobDisk& disk : job.disks) paths.push_back(disk.path);
+    if (!has_mover_(paths.front())) VHDXM_TRY_VOID(recover(paths));
+    return released_by(ownership().store, place_of(paths.front()));
   }();
   if (found.has_value() && (!*found || (*found)->state == JobState::kActive)) return;
   const bool confirmed = found.has_value() && (*found)->state == JobState::kConfirmed;

@@ -19,11 +19,13 @@ class HostOwner {
  public:
   /// Whether the disk at a path has a mover that lives: what its job does is that one's.
   using HasMover = std::function<bool(const std::string& path)>;
+  using Paths = std::vector<std::string>;
 
   struct Start {
     std::unique_ptr<HostOwner> owner;
     /// Paths of disks that arrived before a crash, and that this host owns: not registered perhaps.
-    std::vector<std::string> arrived;
+    /// Those of each job.
+    std::vector<Paths> arrived;
     /// Disks that nobody may write to, and why.
     std::vector<migration::OwnershipStore::Doubt> doubts;
   };
@@ -33,17 +35,18 @@ class HostOwner {
 
   migration::HostOwnership& ownership() { return records_->ownership(); }
 
-  /// Whether this host may write to the disk at `path`, which no mover has: puts right first what
-  /// its last one left. Errors: those of OwnershipStore::check_writable().
-  Result<void> may_write(const std::string& path);
+  /// Whether this host may write to the disks at `paths`, which no mover has: puts right first what
+  /// their last one left. Errors: those of OwnershipStore::check_writable().
+  Result<void> may_write(const Paths& paths);
 
   /// A hand-over of the disk at `path` that was cut short.
   struct Unclear {
     migration::JobRecord record;
     bool in_doubt = false;  ///< The record is gone; this is what the owner records say.
   };
-  /// Nothing: it is clear who owns the disk, or its mover sees to it.
-  Result<std::optional<Unclear>> unclear(const std::string& path);
+  /// Nothing: it is clear who owns the disk, or its mover sees to it. `paths`: that disk first,
+  /// then those that have their mover in common with it.
+  Result<std::optional<Unclear>> unclear(const Paths& paths);
 
   /// Of a live job whose process has ended without saying how: state, exit, message, advice and
   /// ownership, by the records.
@@ -51,7 +54,7 @@ class HostOwner {
 
  private:
   explicit HostOwner(HasMover has_mover) : has_mover_(std::move(has_mover)) {}
-  Result<migration::OwnershipStore::Recovered> recover(const std::string& path);
+  Result<migration::OwnershipStore::Recovered> recover(const Paths& paths);
 
   const HasMover has_mover_;
   std::unique_ptr<migration::HostRecords> records_;

@@ -3,8 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include <algorithm>
-#include <filesystem>
+#include <set>
 #include <utility>
 
 #include "migration/handover_meeting.h"
@@ -47,14 +46,20 @@ Result<void> HostService::own_files(const std::vector<migration::DiskPlace>& pla
 void HostService::export_again(const std::string& path) {
   const auto disk = registry_->find_path(path);
   if (!disk) return;
-  exports_.end(disk->name, /*force=*/true);
-  exports_.begin(*disk);
+  exports_.end_set(disk->name, /*force=*/true);
+  exports_.begin(set_of(*disk));
+}
+
+HostOwner::Paths HostService::paths_in(const JobRecord& record) {
+  HostOwner::Paths paths;
+  for (const migration::JobDisk& disk : record.disks) paths.push_back(path_of(disk.place));
+  return paths;
 }
 
 /// The file that somebody means by a job, a registered name, or the name of a disk that arrives.
 std::string HostService::path_meant(const std::string& what,
                                     const std::optional<JobView>& job) const {
-  if (job) return job->job.path;
+  if (job) return job->job.disks.front().path;
   if (const auto disk = registry_->find(what)) return disk->path;
   if (settings_.folder.empty() || !Directory::is_plain_name(what)) return "";
   const std::string path = settings_.folder + "/" + what;
@@ -70,7 +75,7 @@ HostService::Outcome<OwnerSentence> HostService::resolve(const std::string& what
     return usage_failure(fmt::format("there is neither a job nor a disk '{}'", what),
                          "`vhdx-migrate list` and `vhdx-migrate disk list` show all.");
   }
-  VHDXM_COMMAND_TRY(const auto unclear, owner_->unclear(path));
+  VHDXM_COMMAND_TRY(const auto unclear, owner_->unclear(paths_with(path)));
   if (!unclear) {
     // What was put right since tells how it is.
     if (job && job->job.state == ServiceJob::State::kBlocked) {
@@ -128,7 +133,7 @@ HostService::Outcome<OwnerSentence> HostService::resolve_here(const std::string&
   VHDXM_COMMAND_TRY(const auto taken,
                     migration::take_by_force(owner_->ownership(), record,
                                              [this](const auto& all) { return own_files(all); }));
-  for (const auto& disk : taken.disks) take_over_disk(path_of(disk.place));
+  take_over_disks(paths_in(taken), std::nullopt);
   const std::lock_guard lock(owner_->ownership().mutex);
   VHDXM_COMMAND_TRY_VOID(owner_->ownership().store.drop(taken));
   return OwnerSentence{migration::owner_sentence(taken)};
@@ -141,7 +146,7 @@ HostService::Outcome<OwnerSentence> HostService::take_back(const std::string& pa
   const auto disk = registry_->find_path(path);
   if (disk) {
     // Its mover refuses writes for ever.
-    if (const auto refusal = exports_.end(disk->name, /*force=*/true)) {
+    if (const auto refusal = exports_.end_set(disk->name, /*force=*/true)) {
       return CommandFailure{.message = fmt::format("{}: {}", disk->name, refusal->problem),
                             .advice = "Look into the service's log, and run it again.",
                             .exit = ExitCode::kFailed,
@@ -150,7 +155,7 @@ HostService::Outcome<OwnerSentence> HostService::take_back(const std::string& pa
   }
   log_.warning(fmt::format("{}: taken back by force. {}", path, migration::kForceWarning));
   auto taken = migration::take_back_by_force(owner_->ownership(), unclear.record, unclear.in_doubt);
-  if (disk) exports_.begin(*disk);
+  if (disk) exports_.begin(set_of(*disk));
   if (taken.has_error()) return failure_of(taken.error());
   if (job && job->job.state == ServiceJob::State::kBlocked) {
     const auto over =
@@ -170,17 +175,17 @@ HostService::Outcome<OwnerSentence> HostService::ask_destination(const HostOwner
   VHDXM_COMMAND_TRY(const auto key, transfer::PairingKey::read_file(job.key_file));
   const transfer::SenderOptions options{
       .disk_path = {}, .host = job.host, .port = job.port, .key = key};
-  const std::string name =
-      job.name_there.empty() ? std::filesystem::path(job.path).filename().string() : job.name_there;
-  const MeetingEnd met = migration::meet_destination(
-      owner_->ownership(), unclear.record, unclear.in_doubt,
-      [&](const transfer::HandoverBody& message) {
-        return transfer::call_about_handover(options, unclear.record.job, name, message);
-      });
+  const migration::ServiceJobDisk& first = job.disks.front();
+  const MeetingEnd met =
+      migration::meet_destination(owner_->ownership(), unclear.record, unclear.in_doubt,
+                                  [&](const transfer::HandoverBody& message) {
+                                    return transfer::call_about_handover(
+                                        options, unclear.record.job, first.file_there(), message);
+                                  });
   if (!met.end) {
     const std::string why =
         met.failure ? failure_of(*met.failure).message : "what the two hosts know does not fit";
-    return still_unclear(fmt::format("who owns {} is as unclear as before: {}", job.path, why),
+    return still_unclear(fmt::format("who owns {} is as unclear as before: {}", first.path, why),
                          "The service asks again by itself; or run it again when the other host's "
                          "service can be reached.",
                          met.owner_sentence);
@@ -188,7 +193,7 @@ HostService::Outcome<OwnerSentence> HostService::ask_destination(const HostOwner
   blocked_->hurry();  // what could ask one host can ask the others
   const bool done = met.end->kind == HandoverEnd::Kind::kDone;
   // Where this host keeps the disk after all, its mover opens it anew.
-  if (!done) export_again(job.path);
+  if (!done) export_again(first.path);
   if (job.state == ServiceJob::State::kBlocked) {
     const auto over = jobs_->resolve(
         job.id, {.state = done ? ServiceJob::State::kDone : ServiceJob::State::kFailed,
@@ -206,8 +211,7 @@ std::optional<CommandFailure> HostService::remove_arrived(const std::string& nam
   if (folder.has_error()) return failure_of(folder.error());
   const auto partials = transfer::list_partials(**folder);
   if (partials.has_error()) return failure_of(partials.error());
-  const auto partial = std::find_if(partials->begin(), partials->end(),
-                                    [&](const auto& one) { return one.name == name; });
+  std::set<std::string> names{name};  // all disks of the job: they go together
   migration::HostOwnership& ownership = owner_->ownership();
   {
     const std::lock_guard lock(ownership.mutex);
@@ -221,18 +225,31 @@ std::optional<CommandFailure> HostService::remove_arrived(const std::string& nam
                                        name),
                            "`vhdx-migrate list` shows all jobs.");
     }
-    if (partial != partials->end() && partial->in_use) {
-      return CommandFailure{.message = fmt::format("{} is being received now", name),
+    const auto job = ownership.store.job((*sidecar)->job);
+    if (job.has_value() && *job) {
+      for (const migration::JobDisk& disk : (*job)->disks) names.insert(disk.place.name);
+    }
+    for (const auto& partial : *partials) {
+      if (!partial.in_use || !names.contains(partial.name)) continue;
+      return CommandFailure{.message = fmt::format("{} is being received now", partial.name),
                             .advice = "Cancel the job at its source.",
                             .exit = ExitCode::kNetwork,
                             .ownership = {}};
     }
     const auto cleaned = ownership.store.cleanup((*sidecar)->job);
     if (cleaned.has_error()) return failure_of(cleaned.error());
+    // Not what another job has since.
+    std::erase_if(names, [&](const std::string& one) {
+      if (one == name) return false;
+      const auto now = ownership.store.sidecar({.folder = settings_.folder, .name = one});
+      return now.has_error() || now->has_value();
+    });
   }
-  if (partial == partials->end()) return std::nullopt;
-  const auto removed = transfer::remove_partial(**folder, *partial);  // its journal
-  if (removed.has_error()) return failure_of(removed.error());
+  for (const auto& partial : *partials) {
+    if (!names.contains(partial.name)) continue;
+    const auto removed = transfer::remove_partial(**folder, partial);  // its journal
+    if (removed.has_error()) return failure_of(removed.error());
+  }
   return std::nullopt;
 }
 

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <sys/stat.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <set>
@@ -77,20 +78,20 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
   if (self->settings_.incoming) {
     auto arrivals = HostArrivals::start(
         self->settings_, self->owner_->ownership(),
-        {.on_offer = [self](const auto& places) { return self->expect_disks(places); },
+        {.on_offer = [self](const auto& places) { return self->make_way(places); },
+         .on_begun = [self](const migration::Arrival& arrival) { self->expect_disks(arrival); },
+         .on_owned = [self](const migration::Arrival& arrival) { self->open_disks(arrival); },
          .on_take = [self](const auto& places) { return self->own_files(places); },
-         .on_over =
-             [self](const migration::Arrival& arrival) {
-               if (!arrival.owns) return;
-               for (const auto& place : arrival.disks) self->take_over_disk(path_of(place));
-             }},
+         .on_over = [self](const migration::Arrival& arrival) { self->see_to_disks(arrival); }},
         log);
     if (arrivals.has_error()) return arrivals.error();
     self->arrivals_ = std::move(*arrivals);
   }
   if (const auto failed = self->open_jobs()) return *failed;
-  for (const std::string& path : self->arrived_) self->take_over_disk(path);
-  for (const RegisteredDisk& disk : self->registry_->list()) self->exports_.begin(disk);
+  for (const HostOwner::Paths& paths : self->arrived_) {
+    self->take_over_disks(paths, std::nullopt);
+  }
+  for (const MoverSet& set : mover_sets_of(self->registry_->list())) self->exports_.begin(set);
   self->blocked_ = std::make_unique<BlockedJobs>(
       RetrySchedule::Limits{.first = self->settings_.resolve_retry},
       [self](const std::string& id) { return self->ask_again(id); }, log);
@@ -116,7 +117,7 @@ std::optional<CommandFailure> HostService::open_owner() {
   auto start = HostOwner::open(settings_.state_folder, {folders.begin(), folders.end()},
                                [this](const std::string& path) {
                                  const auto disk = registry_->find_path(path);
-                                 return disk && exports_.has_mover(disk->name);
+                                 return disk && exports_.has_mover(*disk);
                                });
   if (start.has_error()) return failure_of(start.error());
   owner_ = std::move(start->owner);
@@ -132,8 +133,9 @@ std::optional<CommandFailure> HostService::open_jobs() {
       {.state_folder = settings_.state_folder,
        .run_folder = settings_.run_folder,
        .jobs_max = settings_.max_migrations},
-      {.cannot_move = [this](const std::string& disk) { return cannot_move(disk); },
-       .move = [this](const ServiceJob& job) { return exports_.move(job.disk, job.id); },
+      {.cannot_move = [this](const ServiceJob& job) { return cannot_move(job); },
+       .move =
+           [this](const ServiceJob& job) { return exports_.move(job.disks.front().name, job.id); },
        .judge = [this](ServiceJob& job) { owner_->judge(job); },
        .blocked = [this](const ServiceJob& job) { blocked_->add(job.id); }},
       log_);
@@ -148,11 +150,11 @@ HostService::HostService(HostSettings settings, ProcessLock lock,
       lock_(std::move(lock)),
       log_(log),
       registry_(std::move(registry)),
-      exports_({.run_folder = settings_.run_folder,
-                .state_folder = settings_.state_folder,
-                .may_write =
-                    [this](const RegisteredDisk& disk) { return owner_->may_write(disk.path); }},
-               log) {}
+      exports_(
+          {.run_folder = settings_.run_folder,
+           .state_folder = settings_.state_folder,
+           .may_write = [this](const HostOwner::Paths& paths) { return owner_->may_write(paths); }},
+          log) {}
 
 HostService::~HostService() {
   // First what uses the others from threads of its own.
@@ -167,9 +169,13 @@ HostService::Outcome<DiskView> HostService::add_disk(RegisteredDisk disk) {
                          "Names are letters, digits, '-', '_' and '.', at most 64, and begin with "
                          "a letter or a digit.");
   }
-  if (const auto problem = DiskExports::socket_problem(settings_.run_folder, disk.name);
-      !problem.empty()) {
-    return usage_failure(problem, "Choose a shorter name.");
+  if (!disk.group.empty() && !migration::is_disk_name(disk.group)) {
+    return usage_failure(fmt::format("'{}' cannot be the name of a group", disk.group),
+                         "Its letters are those of a disk's name.");
+  }
+  for (const std::string& key : {disk.name, MoverWatch::key_of(disk)}) {
+    const auto problem = DiskExports::socket_problem(settings_.run_folder, key);
+    if (!problem.empty()) return usage_failure(problem, "Choose a shorter name.");
   }
   if (!disk.path.starts_with('/')) {
     return usage_failure(fmt::format("'{}' is no absolute path", disk.path),
@@ -184,20 +190,36 @@ HostService::Outcome<DiskView> HostService::add_disk(RegisteredDisk disk) {
   }
   disk.path = real;
   const std::lock_guard lock(disks_mutex_);
-  VHDXM_COMMAND_TRY_VOID(registry_->add(disk));
-  exports_.begin(disk);
-  ExportStatus status = exports_.settled(disk.name).value_or(ExportStatus{});
-  if (status.state == ExportStatus::State::kExported) {
-    log_.notice(fmt::format("{}: registered, {}", disk.name, disk.path));
-    return DiskView{.disk = std::move(disk), .exported = std::move(status)};
+  if (is_expected(disk.name)) {
+    return CommandFailure{.message = fmt::format("a disk arrives that will be '{}'", disk.name),
+                          .advice = "Choose another name; `vhdx-migrate list` shows what arrives.",
+                          .exit = ExitCode::kFailed,
+                          .ownership = {}};
   }
-  // What cannot be exported is not registered: who asked is told why, and tries again.
-  exports_.end(disk.name, /*force=*/true);
-  VHDXM_COMMAND_TRY_VOID(registry_->remove(disk.name));
-  return CommandFailure{.message = status.problem,
-                        .advice = status.advice,
-                        .exit = ExitCode::kFailed,
-                        .ownership = {}};
+  const MoverSet group = registry_->of_group(disk.group);
+  for (const RegisteredDisk& other : group) {
+    if (other.read_only == disk.read_only) continue;
+    return usage_failure(
+        fmt::format("the disks of group {} are registered {}", disk.group,
+                    other.read_only ? "for reading only" : "for writing"),
+        "The disks of a group move together: register all for writing, or none of them.");
+  }
+  if (const auto job = group.empty() ? std::nullopt : jobs_->job_moving(group.front().name)) {
+    return CommandFailure{
+        .message = fmt::format("group {} is being moved by job {}", disk.group, *job),
+        .advice = "Wait for its end, or choose another group.",
+        .exit = ExitCode::kNetwork,
+        .ownership = {}};
+  }
+  VHDXM_COMMAND_TRY_VOID(registry_->add(disk));
+  if (auto failure = exports_.add(disk)) {
+    // What cannot be exported is not registered: who asked is told why, and tries again.
+    VHDXM_COMMAND_TRY_VOID(registry_->remove(disk.name));
+    return std::move(*failure);
+  }
+  ExportStatus status = exports_.status(disk.name).value_or(ExportStatus{});
+  log_.notice(fmt::format("{}: registered, {}", disk.name, disk.path));
+  return DiskView{.disk = std::move(disk), .exported = std::move(status)};
 }
 
 HostService::Outcome<DiskView> HostService::remove_disk(const std::string& name, bool force) {
@@ -292,74 +314,48 @@ std::optional<CommandFailure> HostService::cannot_move(const std::string& name) 
   return std::nullopt;
 }
 
-/// Disks are to arrive in place of copies that were released from here: whoever still reads one of
-/// those is in the way.
-Result<void> HostService::expect_disks(const std::vector<migration::DiskPlace>& places) {
-  for (const migration::DiskPlace& place : places) {
-    const auto disk = registry_->find_path(path_of(place));
-    if (!disk) continue;
-    const auto status = exports_.status(disk->name);
-    if (!status || status->state != ExportStatus::State::kReleased) continue;
-    if (const auto refusal = exports_.end(disk->name, /*force=*/false)) {
-      return Error{.code = transfer::Errc::kBusy,
-                   .where = "clients still read the copy that was released from here",
-                   .subject = disk->path};
-    }
-    exports_.begin(*disk);  // which says whose it is
+std::optional<CommandFailure> HostService::cannot_move(const ServiceJob& job) {
+  std::vector<RegisteredDisk> disks;
+  for (const migration::ServiceJobDisk& one : job.disks) {
+    if (auto refused = cannot_move(one.name)) return refused;
+    auto disk = registry_->find(one.name);
+    if (!disk) return no_such_disk(one.name);
+    disks.push_back(std::move(*disk));
   }
-  return {};
+  return not_one_group(disks);
 }
 
-/// This host owns the disk at `path`, which has arrived: exports it.
-void HostService::take_over_disk(const std::string& path) {
-  const std::lock_guard lock(disks_mutex_);
-  auto disk = registry_->find_path(path);
-  if (disk) {
-    if (exports_.end(disk->name, /*force=*/true)) {
-      log_.error(fmt::format("{}: the export of its old copy does not end", disk->name));
-      return;
-    }
-  } else {
-    const auto name = name_for(path);
-    if (!name) {
-      log_.warning(
-          fmt::format("{} has arrived, and is not exported: register it under a name, "
-                      "`vhdx-migrate disk add NAME {}`",
-                      path, path));
-      return;
-    }
-    disk = RegisteredDisk{.name = *name, .path = path};
-    if (const auto added = registry_->add(*disk); added.has_error()) {
-      log_.error(fmt::format("{}: {}", path, describe(added.error())));
-      return;
-    }
-  }
-  log_.notice(fmt::format("{}: this host owns it now, {}", disk->name, disk->path));
-  exports_.begin(*disk);
+MoverSet HostService::set_of(const RegisteredDisk& disk) const {
+  return disk.group.empty() ? MoverSet{disk} : registry_->of_group(disk.group);
 }
 
-/// Of a disk that has arrived: its file's, or that and a number.
-std::optional<std::string> HostService::name_for(const std::string& path) const {
-  const std::string stem = std::filesystem::path(path).stem();
-  constexpr unsigned kTries = 100;
-  for (unsigned i = 1; i <= kTries; ++i) {
-    const std::string name = i == 1 ? stem : fmt::format("{}-{}", stem, i);
-    if (!migration::is_disk_name(name) ||
-        !DiskExports::socket_problem(settings_.run_folder, name).empty()) {
-      return std::nullopt;
-    }
-    if (!registry_->find(name)) return name;
+/// That path, and those of disks that have their mover in common with it.
+std::vector<std::string> HostService::paths_with(const std::string& path) const {
+  std::vector<std::string> paths{path};
+  const auto disk = registry_->find_path(path);
+  if (!disk) return paths;
+  for (const RegisteredDisk& other : set_of(*disk)) {
+    if (other.path != path) paths.push_back(other.path);
   }
-  return std::nullopt;
+  return paths;
 }
 
-HostService::Outcome<migration::ServiceJob> HostService::resolved(
-    migration::ServiceJob wish) const {
-  if (!wish.disk.empty()) {
-    const auto disk = registry_->find(wish.disk);
-    if (!disk) return no_such_disk(wish.disk);
-    wish.path = disk->path;
-  } else {
+/// The disks of a wish, as they are registered.
+HostService::Outcome<std::vector<RegisteredDisk>> HostService::disks_meant(
+    const MoveWish& wish) const {
+  std::vector<RegisteredDisk> disks;
+  if (!wish.group.empty()) {
+    disks = registry_->of_group(wish.group);
+    if (!disks.empty()) return disks;
+    return usage_failure(fmt::format("no disk is registered in group '{}'", wish.group),
+                         "`vhdx-migrate disk list` shows the groups that there are.");
+  }
+  for (const std::string& name : wish.disks) {
+    const auto disk = registry_->find(name);
+    if (!disk) return no_such_disk(name);
+    disks.push_back(*disk);
+  }
+  if (!wish.path.empty()) {
     // The folder alone: a disk that has moved is not there under its name any more.
     const std::filesystem::path given(wish.path);
     std::error_code ec;
@@ -382,9 +378,82 @@ HostService::Outcome<migration::ServiceJob> HostService::resolved(
           .exit = ExitCode::kIncompatible,
           .ownership = {}};
     }
-    wish.disk = disk->name;
-    wish.path = disk->path;
+    disks.push_back(*disk);
   }
+  return disks;
+}
+
+/// One gate is over all disks of a group, so they change hands together; and of no others.
+std::optional<CommandFailure> HostService::not_one_group(
+    const std::vector<RegisteredDisk>& disks) const {
+  const std::string& group = disks.front().group;
+  std::set<std::string> named;
+  for (const RegisteredDisk& disk : disks) {
+    if (!named.insert(disk.name).second) {
+      return usage_failure(fmt::format("{} is named twice", disk.name), "Name it once.");
+    }
+    if (disk.group == group && (!group.empty() || disks.size() == 1)) continue;
+    return CommandFailure{
+        .message = fmt::format("{} and {} are not of one group: they cannot change hands at the "
+                               "same moment",
+                               disks.front().name, disks.back().name),
+        .advice =
+            "Move each by a job of its own; or register them in one group: vhdx-migrate disk "
+            "remove NAME, then disk add NAME FILE --group GROUP",
+        .exit = ExitCode::kIncompatible,
+        .ownership = {}};
+  }
+  for (const RegisteredDisk& other : registry_->of_group(group)) {
+    if (named.contains(other.name)) continue;
+    return CommandFailure{
+        .message = fmt::format("{} is in group {} with {}: the disks of a group move together",
+                               disks.front().name, group, other.name),
+        .advice = fmt::format("Move all of it: vhdx-migrate move --group {} --to HOST", group),
+        .exit = ExitCode::kIncompatible,
+        .ownership = {}};
+  }
+  return std::nullopt;
+}
+
+/// With their names at the destination.
+HostService::Outcome<std::vector<migration::ServiceJobDisk>> HostService::named_there(
+    const MoveWish& wish, const std::vector<RegisteredDisk>& disks) const {
+  if (!wish.as.empty() && disks.size() != 1) {
+    return usage_failure("one name at the destination cannot be that of several disks",
+                         "Name each: --map DISK=NAME.vhdx");
+  }
+  std::vector<migration::ServiceJobDisk> all;
+  std::set<std::string> files;
+  for (const RegisteredDisk& disk : disks) {
+    migration::ServiceJobDisk one{.name = disk.name, .path = disk.path, .name_there = wish.as};
+    if (const auto found = wish.names.find(disk.name); found != wish.names.end()) {
+      one.name_there = found->second;
+    }
+    if (!files.insert(one.file_there()).second) {
+      return usage_failure(
+          fmt::format("two of the disks would be {} at the destination", one.file_there()),
+          "Give one of them another name: --map DISK=NAME.vhdx");
+    }
+    all.push_back(std::move(one));
+  }
+  for (const auto& [name, file] : wish.names) {
+    const bool moves = std::any_of(disks.begin(), disks.end(),
+                                   [&name](const auto& disk) { return disk.name == name; });
+    if (moves) continue;
+    return usage_failure(fmt::format("'{}' is none of the disks that are to move", name),
+                         "--map takes the names under which the disks are registered here.");
+  }
+  return all;
+}
+
+HostService::Outcome<migration::ServiceJob> HostService::resolved(MoveWish asked) const {
+  auto disks = disks_meant(asked);
+  if (disks.has_error()) return disks.error();
+  if (auto failure = not_one_group(*disks)) return std::move(*failure);
+  auto named = named_there(asked, *disks);
+  if (named.has_error()) return named.error();
+  ServiceJob wish = std::move(asked.job);
+  wish.disks = std::move(*named);
   if (const migration::HostPeer* peer = settings_.find_peer(wish.host)) {
     wish.host = peer->address.empty() ? peer->name : peer->address;
     wish.port = peer->port;
@@ -410,7 +479,7 @@ HostService::Outcome<migration::ServiceJob> HostService::resolved(
   return wish;
 }
 
-HostService::Outcome<JobView> HostService::move(migration::ServiceJob wish) {
+HostService::Outcome<JobView> HostService::move(MoveWish wish) {
   if (!settings_.outgoing) {
     return CommandFailure{.message = "no disk may leave this host: outgoing is off",
                           .advice = "Switch it on in the service's settings (outgoing = true).",
@@ -426,7 +495,7 @@ HostService::Outcome<JobView> HostService::move(migration::ServiceJob wish) {
   VHDXM_COMMAND_TRY_VOID(transfer::PairingKey::read_file(job->key_file));
   // One that is there already is that job, whatever became of the disk since.
   if (job->id.empty() || !jobs_->find(job->id)) {
-    if (auto failure = cannot_move(job->disk)) return std::move(*failure);
+    if (auto failure = cannot_move(*job)) return std::move(*failure);
   }
   return jobs_->submit(std::move(*job));
 }

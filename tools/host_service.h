@@ -3,6 +3,8 @@
 
 #include <boost/json/object.hpp>
 #include <boost/system/result.hpp>
+#include <cstdint>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -60,11 +62,21 @@ class HostService {
   /// Waits until it is known whether a disk that is being started, or found, can be exported.
   void settle_disk(const std::string& name) { exports_.settled(name); }
 
-  /// Moves a registered disk to another host, ownership and all. `wish`: disk or path; host as it
-  /// was asked for, which is a name of the settings' peers, or HOST[:PORT]; what else is to be
-  /// otherwise than the settings say. Failures: `outgoing` is off; there is no such disk, or no
-  /// key; the disk cannot be handed over; those of JobDesk::submit().
-  Outcome<JobView> move(migration::ServiceJob wish);
+  /// What somebody wants moved.
+  struct MoveWish {
+    /// host as it was asked for, which is a name of the settings' peers, or HOST[:PORT]; what else
+    /// is to be otherwise than the settings say; no disks.
+    migration::ServiceJob job;
+    std::vector<std::string> disks;  ///< Registered names; or `path`, or `group`.
+    std::string path;                ///< Of the file of one.
+    std::string group;
+    std::string as;                            ///< The file's name there, of one disk.
+    std::map<std::string, std::string> names;  ///< The same by the names of disks.
+  };
+  /// Moves registered disks to another host, ownership and all: one, or all of a group. Failures:
+  /// `outgoing` is off; there is no such disk, or no key; the disks cannot be handed over; those
+  /// of JobDesk::submit().
+  Outcome<JobView> move(MoveWish wish);
   /// Ends a hand-over that was cut short. `what`: a job that is blocked, or a disk. `force`: this
   /// host is made the owner, because the other one is destroyed. Returns who owns the disk now, in
   /// one sentence. Failures: of usage if there is nothing to resolve; kInDoubt if it stays unclear.
@@ -79,11 +91,24 @@ class HostService {
 
  private:
   std::optional<CommandFailure> cannot_move(const std::string& name);
-  Outcome<migration::ServiceJob> resolved(migration::ServiceJob wish) const;
+  std::optional<CommandFailure> cannot_move(const migration::ServiceJob& job);
+  Outcome<std::vector<migration::RegisteredDisk>> disks_meant(const MoveWish& wish) const;
+  std::optional<CommandFailure> not_one_group(
+      const std::vector<migration::RegisteredDisk>& disks) const;
+  Outcome<std::vector<migration::ServiceJobDisk>> named_there(
+      const MoveWish& wish, const std::vector<migration::RegisteredDisk>& disks) const;
+  Outcome<migration::ServiceJob> resolved(MoveWish wish) const;
   std::optional<CommandFailure> open_owner();
   std::optional<CommandFailure> open_jobs();
-  Result<void> expect_disks(const std::vector<migration::DiskPlace>& places);
-  void take_over_disk(const std::string& path);
+  Result<void> make_way(const std::vector<migration::DiskPlace>& places);
+  void expect_disks(const migration::Arrival& arrival);
+  void open_disks(const migration::Arrival& arrival);
+  void see_to_disks(const migration::Arrival& arrival);
+  void take_over_disks(const HostOwner::Paths& paths, const std::optional<MoverSet>& expected);
+  std::optional<MoverSet> set_for(const HostOwner::Paths& paths) const;
+  bool is_expected(const std::string& name) const;
+  std::vector<std::string> paths_with(const std::string& path) const;
+  MoverSet set_of(const migration::RegisteredDisk& disk) const;
   Result<void> own_files(const std::vector<migration::DiskPlace>& places) const;
   std::string path_meant(const std::string& what, const std::optional<JobView>& job) const;
   Outcome<OwnerSentence> resolve_here(const std::string& path, const migration::JobRecord& record,
@@ -92,8 +117,10 @@ class HostService {
                                    const std::optional<JobView>& job);
   Outcome<OwnerSentence> ask_destination(const HostOwner::Unclear& unclear, const JobView& job);
   void export_again(const std::string& path);
+  static HostOwner::Paths paths_in(const migration::JobRecord& record);
   std::optional<std::string> ask_again(const std::string& id);
   std::optional<std::string> name_for(const std::string& path) const;
+  std::string group_for(const std::string& name) const;
 
   HostService(migration::HostSettings settings, ProcessLock lock,
               std::unique_ptr<migration::DiskRegistry> registry, ServiceLog& log);
@@ -105,8 +132,11 @@ class HostService {
   std::mutex resolve_mutex_;          ///< One at a time is resolved. Taken before disks_mutex_.
   std::mutex disks_mutex_;            ///< Held while a disk is added or removed: one at a time.
   std::unique_ptr<HostOwner> owner_;  ///< Used by exports_.
-  std::vector<std::string> arrived_;  ///< Before this service was started: to be registered.
+  std::vector<HostOwner::Paths> arrived_;  ///< Before this service was started: to be registered.
   DiskExports exports_;
+  mutable std::mutex expected_mutex_;  ///< Taken last, and briefly.
+  /// What arrives, by the number of its arrival. Protected by expected_mutex_.
+  std::map<std::uint64_t, MoverSet> expected_;
   std::unique_ptr<BlockedJobs> blocked_;  ///< Its thread uses jobs_, and ends before it.
   std::unique_ptr<JobDesk> jobs_;         ///< Its threads use exports_ and blocked_.
   std::unique_ptr<HostArrivals> arrivals_;

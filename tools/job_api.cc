@@ -88,29 +88,65 @@ std::string limit_problem(std::uint64_t limit) {
 }
 
 /// What is wrong with it; empty if nothing is.
-std::string read_wish(const json::object& body, ServiceJob& wish) {
-  migration::JsonFields fields(body);
+std::string read_names(const json::object& body, HostService::MoveWish& wish) {
+  if (const json::value* const disks = body.if_contains("disks")) {
+    if (!disks->is_array() || disks->as_array().empty()) return "disks: must be a list of names";
+    for (const json::value& one : disks->as_array()) {
+      if (!one.is_string()) return "disks: must be a list of names";
+      wish.disks.emplace_back(one.as_string());
+    }
+  }
+  const json::value* const map = body.if_contains("map");
+  if (map == nullptr) return "";
+  if (!map->is_object()) return "map: must be an object";
+  for (const auto& [name, file] : map->as_object()) {
+    if (!file.is_string()) return "map: must have texts";
+    const std::string text(file.as_string());
+    if (text.find('/') != std::string::npos) {
+      return "map: " + std::string(name) +
+             " would be in a folder of its own: disks arrive in the folder that the other host's "
+             "settings name, and only their file names can be chosen";
+    }
+    if (!Directory::is_plain_name(text)) return "map: must have plain file names";
+    wish.names.emplace(std::string(name), text);
+  }
+  return "";
+}
+
+/// What is wrong with it; empty if nothing is.
+std::string read_wish(const json::object& body, HostService::MoveWish& asked) {
+  if (std::string complaint = read_names(body, asked); !complaint.empty()) return complaint;
+  json::object rest = body;
+  rest.erase("disks");
+  rest.erase("map");
+  migration::JsonFields fields(rest);
+  ServiceJob& wish = asked.job;
+  std::string disk;
   wish.mode.clear();
   fields.text("id", wish.id);
-  fields.text("disk", wish.disk);
-  fields.text("path", wish.path);
+  fields.text("disk", disk);
+  fields.text("path", asked.path);
+  fields.text("group", asked.group);
   fields.text("to", wish.host, true);
   fields.text("key_file", wish.key_file);
-  fields.text("as", wish.name_there);
+  fields.text("as", asked.as);
   fields.choice("mode", wish.mode, {"auto", "plain", "compress"});
   fields.number("streams", wish.streams, transfer::kStreamsMax);
   fields.number("limit", wish.limit, ~std::uint64_t{0});
   fields.number("max_pause_ms", wish.max_pause_ms, ServiceJob::kMaxPauseMsMax);
   fields.choice("cutover", wish.cutover, {"auto", "manual"});
   if (const std::string complaint = fields.finish(); !complaint.empty()) return complaint;
-  if (wish.disk.empty() == wish.path.empty()) return "one of disk and path must be there";
-  if (!wish.path.empty() && !wish.path.starts_with('/')) return "path: must be absolute";
+  const int ways = (disk.empty() ? 0 : 1) + (asked.path.empty() ? 0 : 1) +
+                   (asked.group.empty() ? 0 : 1) + (asked.disks.empty() ? 0 : 1);
+  if (ways != 1) return "one of disk, disks, group and path must be there";
+  if (!disk.empty()) asked.disks.push_back(disk);
+  if (!asked.path.empty() && !asked.path.starts_with('/')) return "path: must be absolute";
   if (!wish.key_file.empty() && !wish.key_file.starts_with('/'))
     return "key_file: must be absolute";
   if (!wish.id.empty() && !migration::is_job_id(wish.id)) {
     return "id: must be letters, digits, '-', '_' and '.', at most 64";
   }
-  if (!wish.name_there.empty() && !Directory::is_plain_name(wish.name_there)) {
+  if (!asked.as.empty() && !Directory::is_plain_name(asked.as)) {
     return "as: must be a plain file name";
   }
   return limit_problem(wish.limit);
@@ -120,7 +156,7 @@ HttpReply start_job(HostService& service, const HttpRequest& request) {
   std::string complaint;
   const auto body = migration::parse_json_object(request.body, complaint);
   if (!body) return bad_body(complaint);
-  ServiceJob wish;
+  HostService::MoveWish wish;
   complaint = read_wish(*body, wish);
   if (!complaint.empty()) return bad_body("has a fault: " + complaint);
   const auto view = service.move(std::move(wish));
@@ -215,6 +251,12 @@ json::object json_of(const JobView& view) {
   object["kind"] = "move";
   for (const auto& member : migration::json_of(view.job)) {
     if (member.key() != "id") object[member.key()] = member.value();
+  }
+  if (view.job.disks.size() == 1) {
+    const migration::ServiceJobDisk& disk = view.job.disks.front();
+    object["disk"] = json_text(disk.name);
+    object["path"] = json_text(disk.path);
+    object["as"] = json_text(disk.name_there);
   }
   object["progress"] = view.progress;
   object["revision"] = view.revision;

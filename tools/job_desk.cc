@@ -44,8 +44,14 @@ CommandFailure wrong_state(const ServiceJob& job, const char* wish) {
 }
 
 std::string who_owns(const ServiceJob& job) {
-  return fmt::format("{}: the source owns it.",
-                     std::filesystem::path(job.path).filename().string());
+  // As migration::owner_sentence() says it.
+  std::string names = std::filesystem::path(job.disks.front().path).filename();
+  if (job.disks.size() == 2) {
+    names += " and " + std::filesystem::path(job.disks.back().path).filename().string();
+  } else if (job.disks.size() > 2) {
+    names += fmt::format(" and {} more disks", job.disks.size() - 1);
+  }
+  return fmt::format("{}: the source owns it.", names);
 }
 
 }  // namespace
@@ -193,7 +199,7 @@ void JobDesk::start() {
 std::optional<std::string> JobDesk::job_moving(const std::string& disk) const {
   const std::lock_guard lock(mutex_);
   for (const auto& [id, entry] : entries_) {
-    if (entry->job.disk == disk && entry->job.state == State::kRunning) return id;
+    if (entry->job.has_disk(disk) && entry->job.state == State::kRunning) return id;
   }
   return std::nullopt;
 }
@@ -213,7 +219,7 @@ JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
   {
     const std::lock_guard lock(mutex_);
     if (job.id.empty()) {
-      const std::string name = std::filesystem::path(job.path).stem();
+      const std::string name = std::filesystem::path(job.disks.front().path).stem();
       do {
         job.id = migration::new_job_id(migration::is_disk_name(name) ? name : "job");
       } while (entries_.contains(job.id));
@@ -224,9 +230,13 @@ JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
                            "Choose another --id, or remove that job: vhdx-migrate cleanup.");
     }
     for (const auto& [id, entry] : entries_) {
-      if (entry->job.is_over() || entry->job.path != job.path) continue;
+      if (entry->job.is_over()) continue;
+      const auto both = std::find_if(job.disks.begin(), job.disks.end(), [&](const auto& disk) {
+        return entry->job.has_path(disk.path);
+      });
+      if (both == job.disks.end()) continue;
       return CommandFailure{
-          .message = fmt::format("job {} has {} in hand and is {}", id, job.path,
+          .message = fmt::format("job {} has {} in hand and is {}", id, both->path,
                                  to_string(entry->job.state)),
           .advice = entry->job.state == State::kBlocked
                         ? fmt::format("Resolve that one: vhdx-migrate resolve {}", id)
@@ -241,7 +251,7 @@ JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
     entry->job = job;
     entries_.emplace(job.id, std::move(entry));
   }
-  log_.notice(fmt::format("job {}: {} to {} is asked for", job.id, job.path, job.host));
+  log_.notice(fmt::format("job {}: {} to {} is asked for", job.id, job.disk_names(), job.host));
   pump();
   return found_now(job.id);
 }
@@ -268,7 +278,7 @@ void JobDesk::pump() {
   const std::lock_guard pump_lock(pump_mutex_);
   for (;;) {
     std::string id;
-    std::string disk;
+    ServiceJob asked;
     {
       const std::lock_guard lock(mutex_);
       const Entry* next = nullptr;
@@ -280,9 +290,9 @@ void JobDesk::pump() {
       }
       if (stopping_ || next == nullptr || running >= places_.jobs_max) return;
       id = next->job.id;
-      disk = next->job.disk;
+      asked = next->job;
     }
-    const auto refused = hooks_.cannot_move(disk);
+    const auto refused = hooks_.cannot_move(asked);
     const std::lock_guard lock(mutex_);
     // It may have been cancelled, and forgotten, meanwhile.
     const auto found = entries_.find(id);
@@ -334,7 +344,7 @@ void JobDesk::begin(Entry& entry) {
     return;
   }
   if (problem) {
-    return fail(entry, {.message = fmt::format("{}: {}", entry.job.disk, *problem),
+    return fail(entry, {.message = fmt::format("{}: {}", entry.job.disk_names(), *problem),
                         .advice = "Look into the service's log, and resume the job.",
                         .exit = ExitCode::kFailed,
                         .ownership = {}});
@@ -522,7 +532,7 @@ JobDesk::Outcome<JobView> JobDesk::set(const std::string& id, const Wishes& wish
 std::optional<JobView> JobDesk::find_blocked(const std::string& disk) const {
   std::optional<JobView> found;
   for (JobView& view : list()) {
-    if (view.job.state == State::kBlocked && view.job.disk == disk) found = std::move(view);
+    if (view.job.state == State::kBlocked && view.job.has_disk(disk)) found = std::move(view);
   }
   return found;
 }

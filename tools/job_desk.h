@@ -33,11 +33,12 @@ class JobDesk {
   template <class T>
   using Outcome = boost::system::result<T, CommandFailure>;
 
-  /// What a job needs of its disk.
+  /// What a job needs of its disks.
   struct DiskHooks {
-    /// Why the disk cannot move now; nothing if it can. May wait for a mover that is being started.
-    std::function<std::optional<CommandFailure>(const std::string& disk)> cannot_move;
-    /// Has the disk's mover run the job, whose record is there. Returns when it has begun; why it
+    /// Why its disks cannot move now; nothing if they can. May wait for a mover that is being
+    /// started.
+    std::function<std::optional<CommandFailure>(const migration::ServiceJob& job)> cannot_move;
+    /// Has the disks' mover run the job, whose record is there. Returns when it has begun; why it
     /// has not.
     std::function<std::optional<std::string>(const migration::ServiceJob& job)> move;
     /// The mover has ended without saying how the job did: puts in what is true of the disk by this

@@ -36,6 +36,19 @@ ProgressSample sample_from(const json::object& progress) {
           .total = number_of(progress, "phase_bytes_total")};
 }
 
+/// "web01", or "web01, web02".
+std::string disks_of(const json::object& job) {
+  const json::value* const disks = job.if_contains("disks");
+  std::string names;
+  if (disks == nullptr || !disks->is_array()) return names;
+  for (const json::value& one : disks->as_array()) {
+    if (!one.is_object()) continue;
+    if (!names.empty()) names += ", ";
+    names += text_of(one.as_object(), "disk");
+  }
+  return names;
+}
+
 CommandResult result_of(CommandContext& context, const json::object& job) {
   const std::string state = text_of(job, "state");
   if (state == "done") {
@@ -65,9 +78,7 @@ std::string job_line(const json::object& job) {
   if (arrives) {
     what = fmt::format("from {}", text_of(job, "peer"));
   } else {
-    const std::string disk = text_of(job, "disk");
-    what =
-        fmt::format("{} to {}", disk.empty() ? text_of(job, "path") : disk, text_of(job, "host"));
+    what = fmt::format("{} to {}", disks_of(job), text_of(job, "host"));
   }
   std::string line = fmt::format("{}  {}  {}", text_of(job, "id"), text_of(job, "state"), what);
   const json::object* progress = progress_of(job);

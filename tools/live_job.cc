@@ -10,6 +10,7 @@
 #include <filesystem>
 #include <mutex>
 #include <optional>
+#include <set>
 #include <utility>
 
 #include "migration/host_records.h"
@@ -103,14 +104,17 @@ class LiveJob::Run {
 
   Result<void> make_ready() {
     VHDXM_TRY(const auto key, transfer::PairingKey::read_file(job_.key_file));
-    const std::filesystem::path path(setting_.path);
-    VHDXM_TRY(records_, migration::HostRecords::open(setting_.state_folder, {path.parent_path()}));
+    VHDXM_TRY(auto disks, disks_of_job());
+    std::set<std::string> folders;
+    for (const LiveMoveOptions::Disk& disk : disks) folders.insert(disk.place.folder);
+    VHDXM_TRY(records_, migration::HostRecords::open(setting_.state_folder,
+                                                     {folders.begin(), folders.end()}));
     {
       const std::lock_guard lock(mutex_);
       max_pause_told_ = job_.max_pause_ms != 0;
       began_plain_ = mode_named(job_.mode) == transfer::Mode::kPlain;
       move_ = std::make_unique<LiveMove>(
-          records_->ownership(), options(key, path),
+          records_->ownership(), options(key, std::move(disks)),
           [this](const transfer::Progress& progress, const transfer::LiveProgress& live) {
             note(progress, live);
           });
@@ -138,19 +142,34 @@ class LiveJob::Run {
     return errno_error("another process has the job").about(path);
   }
 
+  /// In the order of the record. All of the mover's disks are behind one gate, so a job moves all.
+  Result<std::vector<LiveMoveOptions::Disk>> disks_of_job() const {
+    std::vector<LiveMoveOptions::Disk> disks;
+    for (const migration::ServiceJobDisk& wish : job_.disks) {
+      const auto held = std::find_if(setting_.disks.begin(), setting_.disks.end(),
+                                     [&](const auto& one) { return one.path == wish.path; });
+      if (held == setting_.disks.end()) break;
+      const std::filesystem::path path(wish.path);
+      disks.push_back({.disk = held->disk,
+                       .place = {.folder = path.parent_path(), .name = path.filename()},
+                       .name_there = wish.name_there});
+    }
+    if (disks.size() == job_.disks.size() && disks.size() == setting_.disks.size()) return disks;
+    return Error{.code = BaseErrc::kInvalidArgument,
+                 .where = "a job whose disks are not those of one group, all of them",
+                 .subject = job_.id};
+  }
+
   LiveMoveOptions options(const transfer::PairingKey& key,
-                          const std::filesystem::path& path) const {
-    LiveMoveOptions options{
-        .sender = {.disk_path = {},
-                   .host = job_.host,
-                   .port = job_.port,
-                   .key = key,
-                   .streams = static_cast<unsigned>(job_.streams),
-                   .limit_bytes_per_second = job_.limit,
-                   .mode = mode_named(job_.mode)},
-        .disks = {{.disk = setting_.disk,
-                   .place = {.folder = path.parent_path(), .name = path.filename()},
-                   .name_there = job_.name_there}}};
+                          std::vector<LiveMoveOptions::Disk> disks) const {
+    LiveMoveOptions options{.sender = {.disk_path = {},
+                                       .host = job_.host,
+                                       .port = job_.port,
+                                       .key = key,
+                                       .streams = static_cast<unsigned>(job_.streams),
+                                       .limit_bytes_per_second = job_.limit,
+                                       .mode = mode_named(job_.mode)},
+                            .disks = std::move(disks)};
     options.limits.max_pause =
         job_.max_pause_ms != 0 ? std::chrono::milliseconds(job_.max_pause_ms) : max_pause_untold();
     options.limits.hold_when_ready = job_.cutover == "auto";
@@ -283,11 +302,6 @@ class LiveJob::Run {
     job_.advice = failure.advice;
   }
 
-  std::string name_there() const {
-    return job_.name_there.empty() ? std::filesystem::path(setting_.path).filename().string()
-                                   : job_.name_there;
-  }
-
   static std::string cause_of(const LiveMoveResult& result) {
     return result.failure ? failure_of(*result.failure).message : "the job ended";
   }
@@ -305,8 +319,9 @@ class LiveJob::Run {
 
   void finish_cancelled() {
     const bool paused = end_asked_ == EndAsked::kPause;
-    job_.advice =
-        fmt::format("`vhdx-migrate cleanup {}` there removes it.", shell_word(name_there()));
+    // Those of all disks, where there are several.
+    job_.advice = fmt::format("`vhdx-migrate cleanup {}` there removes it.",
+                              shell_word(job_.disks.front().file_there()));
     if (end_asked_ == EndAsked::kInterrupt) {
       job_.state = ServiceJob::State::kInterrupted;
       job_.exit = static_cast<std::int64_t>(ExitCode::kNetwork);

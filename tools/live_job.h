@@ -1,6 +1,6 @@
-// A job that moves the disk of a mover, ownership and all, whether guests use it or not.
+// A job that moves the disks of a mover, ownership and all, whether guests use them or not.
 //
-// It runs in the disk's mover: it holds the job's lock as long as it runs, listens at the job's
+// It runs in the disks' mover: it holds the job's lock as long as it runs, listens at the job's
 // control socket, and writes down the end. docs/mover.md is what is said there.
 #pragma once
 
@@ -9,6 +9,7 @@
 #include <memory>
 #include <string>
 #include <thread>
+#include <vector>
 
 #include "transfer/live_disk.h"
 
@@ -20,23 +21,26 @@ class LiveJob {
     std::string state_folder;  ///< Of the service: the job's record, and those of ownership.
     std::string run_folder;
     std::string id;  ///< Of the job, whose record is there.
-    std::shared_ptr<transfer::LiveDisk> disk;
-    std::string path;     ///< Of its file.
-    bool in_use = false;  ///< As set_in_use() says.
+    struct Disk {
+      std::shared_ptr<transfer::LiveDisk> disk;
+      std::string path;  ///< Of its file.
+    };
+    std::vector<Disk> disks;  ///< Of one gate: those that its record names, all of them.
+    bool in_use = false;      ///< As set_in_use() says.
   };
   /// Hears once, from the job's thread, whether it has begun; if not, its record says why, where
   /// there is one.
   using Begun = std::function<void(bool begun)>;
 
   LiveJob(Setting setting, Begun begun);
-  /// Cancels it, unless the disk is released, and waits for its end.
+  /// Cancels it, unless the disks are released, and waits for its end.
   ~LiveJob();
   LiveJob(const LiveJob&) = delete;
   LiveJob& operator=(const LiveJob&) = delete;
 
   const std::string& id() const;
-  /// Whether clients use the disk from now on. As long as none does, and the job's record does not
-  /// say how long writes may wait, they may wait for kMaxPauseMsMax: there are none.
+  /// Whether clients use any of the disks from now on. As long as none does, and the job's record
+  /// does not say how long writes may wait, they may wait for kMaxPauseMsMax: there are none.
   /// Thread safety: from any thread.
   void set_in_use(bool in_use);
   /// Its record is written, and its lock is free, or will be in a moment.

@@ -14,7 +14,7 @@
 namespace vhdxm::tools {
 
 /// Of the protocol. A mover outlives its service, so a service may meet an older one.
-inline constexpr int kMoverProtocol = 1;
+inline constexpr int kMoverProtocol = 2;
 inline constexpr std::size_t kMoverLineBytesMax = 64 * 1024;
 
 struct MoverAnswer {

@@ -6,16 +6,25 @@
 
 namespace vhdxm::tools {
 
-std::string nbd_uri(const std::string& socket) {
+namespace {
+
+/// As in a URI; `plain`: what stands for itself besides letters and digits.
+std::string uri_escaped(const std::string& text, std::string_view plain) {
   std::string escaped;
-  for (const char one : socket) {
-    const bool plain = (one >= '0' && one <= '9') || (one >= 'a' && one <= 'z') ||
-                       (one >= 'A' && one <= 'Z') ||
-                       std::string_view("/._-~").find(one) != std::string_view::npos;
+  for (const char one : text) {
+    const bool itself = (one >= '0' && one <= '9') || (one >= 'a' && one <= 'z') ||
+                        (one >= 'A' && one <= 'Z') || plain.find(one) != std::string_view::npos;
     escaped +=
-        plain ? std::string(1, one) : fmt::format("%{:02X}", static_cast<unsigned char>(one));
+        itself ? std::string(1, one) : fmt::format("%{:02X}", static_cast<unsigned char>(one));
   }
-  return fmt::format("nbd+unix:///?socket={}", escaped);
+  return escaped;
+}
+
+}  // namespace
+
+std::string nbd_uri(const std::string& socket, const std::string& export_name) {
+  return fmt::format("nbd+unix:///{}?socket={}", uri_escaped(export_name, "._-~"),
+                     uri_escaped(socket, "/._-~"));
 }
 
 }  // namespace vhdxm::tools

@@ -1,10 +1,12 @@
-// A VHDX disk as a plugin of nbdkit: what NBD clients ask for, put to a LiveDisk.
+// VHDX disks as a plugin of nbdkit: what NBD clients ask for, put to a LiveDisk.
 //
 // The file is called nbdkit-vhdx-plugin.so, as nbdkit names its own: in nbdkit's plugin folder (or
 // linked from there) `nbdkit vhdx DISK` finds it. `vhdx-migrate serve` names it by its full path.
 //
-// The disk is opened once, before nbdkit makes its socket, and shared by all connections: that is
-// what makes a flush on one of them good for all. No exception leaves a function that nbdkit calls.
+// A disk is opened once and shared by all connections: that is what makes a flush on one of them
+// good for all. `vhdx-migrate serve` names it, and it is opened before nbdkit makes its socket; a
+// mover of the host's service is told later which disks to open (tools/disk_mover.h). No exception
+// leaves a function that nbdkit calls.
 // Interface: nbdkit-plugin(3), version 2.
 #define NBDKIT_API_VERSION 2
 #include <nbdkit-plugin.h>
@@ -52,10 +54,13 @@ struct Config {
   /// One end of a socket pair, or -1. Told 'R' when clients can connect, 'C' when the disk was
   /// closed well. When its peer says 'Q', or goes away, the server ends.
   int control_fd = -1;
-  /// What a mover of the host's service has instead: the socket that the service finds it by, and
-  /// the disk's name there. It goes on when the service ends.
+  /// What a mover of the host's service has instead: the socket that the service finds it by. It
+  /// goes on when the service ends.
   std::string control_socket;
-  std::string name;
+  bool group = false;    ///< Several disks, each by its name.
+  std::string waits_at;  ///< As DiskMover::About.
+  std::string serves_at;
+  int life_fd = -1;
   std::string state_folder;  ///< Of the service: for moves of the disk while it is in use.
   std::string run_folder;
   int ready_fd = -1;  ///< Told 'R', and closed, when clients and the service can connect.
@@ -64,9 +69,8 @@ struct Config {
 /// nbdkit has one plugin a process, and hands its functions nothing of its own.
 struct Plugin {
   Config config;
-  std::shared_ptr<transfer::SharedGate> gate;
-  std::shared_ptr<LiveDisk> disk;
-  std::unique_ptr<DiskMover> mover;  ///< Null where there is no service.
+  std::shared_ptr<MoverDisk> disk;   ///< Null where there is a service.
+  std::unique_ptr<DiskMover> mover;  ///< Null where there is none.
   std::thread control;
   std::mutex mutex;
   std::condition_variable changed;
@@ -92,6 +96,7 @@ int errno_of(const Error& error) {
   }
   switch (const int value = error.code.value()) {
     case EPERM:
+    case EOPNOTSUPP:
     case EROFS:
     case ENOMEM:
     case ENOSPC:
@@ -105,8 +110,8 @@ int errno_of(const Error& error) {
 }
 
 int failed(int error_number, const std::string& message) {
-  // A client of a fenced disk may go on trying: that is no news.
-  if (error_number != EPERM) nbdkit_error("%s", message.c_str());
+  // A client of a fenced disk may go on trying: that is no news, nor is what cannot be done fast.
+  if (error_number != EPERM && error_number != EOPNOTSUPP) nbdkit_error("%s", message.c_str());
   nbdkit_set_error(error_number);
   return -1;
 }
@@ -128,8 +133,26 @@ int guarded(Body body) noexcept {
   return -1;
 }
 
-LiveDisk& disk() {
-  return *plugin().disk;
+/// One connection. Lifetime: from open to close.
+struct Client {
+  std::shared_ptr<MoverDisk> disk;
+};
+
+/// guarded() for what changes or reads the disk, which may be closed while its clients are here.
+template <class Body>
+int asked(void* handle, Body body) noexcept {
+  MoverDisk& disk = *static_cast<Client*>(handle)->disk;
+  const MoverDisk::Request request(disk);
+  if (!request.may_go_on()) {
+    nbdkit_set_error(ESHUTDOWN);
+    return -1;
+  }
+  return guarded([&] { return body(*disk.live()); });
+}
+
+Error not_fast() {
+  errno = EOPNOTSUPP;
+  return errno_error("zero fast");
 }
 
 LiveDisk::Durability durability(std::uint32_t flags) {
@@ -208,13 +231,12 @@ Result<void> start_mover() {
   if (::prctl(PR_SET_PDEATHSIG, 0) != 0) return errno_error("outlive the service");
   VHDXM_TRY_VOID(start_obeying(obey_service));
   VHDXM_TRY(self.mover, DiskMover::start(self.config.control_socket,
-                                         {.name = self.config.name,
-                                          .path = self.config.disk,
-                                          .read_only = self.config.read_only,
-                                          .virtual_bytes = disk().size_bytes(),
-                                          .disk = self.disk,
+                                         {.group = self.config.group,
                                           .state_folder = self.config.state_folder,
-                                          .run_folder = self.config.run_folder},
+                                          .run_folder = self.config.run_folder,
+                                          .waits_at = self.config.waits_at,
+                                          .serves_at = self.config.serves_at,
+                                          .life_fd = self.config.life_fd},
                                          [] {
                                            const std::lock_guard lock(plugin().mutex);
                                            plugin().end_asked = true;
@@ -238,10 +260,11 @@ int parse_switch(const char* value, bool& out) {
 
 int on_config(const char* key, const char* value) {
   Config& config = plugin().config;
-  for (const auto& [name, text] : {std::pair("disk", &config.disk), std::pair("name", &config.name),
-                                   std::pair("state-folder", &config.state_folder),
-                                   std::pair("run-folder", &config.run_folder),
-                                   std::pair("control-socket", &config.control_socket)}) {
+  for (const auto& [name, text] :
+       {std::pair("disk", &config.disk), std::pair("waits-at", &config.waits_at),
+        std::pair("serves-at", &config.serves_at), std::pair("state-folder", &config.state_folder),
+        std::pair("run-folder", &config.run_folder),
+        std::pair("control-socket", &config.control_socket)}) {
     if (std::strcmp(key, name) != 0) continue;
     return guarded([text = text, value]() -> Result<void> {
       *text = value;
@@ -253,30 +276,38 @@ int on_config(const char* key, const char* value) {
   if (std::strcmp(key, "control-fd") == 0) {
     return nbdkit_parse_int("control-fd", value, &config.control_fd);
   }
+  if (std::strcmp(key, "group") == 0) return parse_switch(value, config.group);
+  if (std::strcmp(key, "life-fd") == 0) {
+    return nbdkit_parse_int("life-fd", value, &config.life_fd);
+  }
   if (std::strcmp(key, "ready-fd") == 0) {
     return nbdkit_parse_int("ready-fd", value, &config.ready_fd);
   }
   nbdkit_error(
       "there is no parameter '%s'; there are disk, readonly, tracking, control-fd, "
-      "control-socket, name, state-folder, run-folder, ready-fd",
+      "control-socket, group, waits-at, serves-at, state-folder, run-folder, life-fd, ready-fd",
       key);
   return -1;
 }
 
 int on_config_complete() {
-  if (!plugin().config.disk.empty()) return 0;
-  nbdkit_error("disk=FILE is missing: which VHDX file is to be served");
+  const Config& config = plugin().config;
+  // A mover is told over its control socket.
+  if (config.disk.empty() != config.control_socket.empty()) return 0;
+  nbdkit_error("one of disk=FILE, which is to be served, and control-socket must be there");
   return -1;
 }
 
 int on_get_ready() {
   return guarded([]() -> Result<void> {
     Plugin& self = plugin();
-    if (!self.config.read_only) VHDXM_TRY_VOID(migration::check_owner_record(self.config.disk));
-    self.gate = std::make_shared<transfer::SharedGate>();
-    VHDXM_TRY(self.disk,
-              LiveDisk::open(self.config.disk, self.gate, {.read_only = self.config.read_only}));
-    if (self.config.tracking) self.gate->start_tracking();
+    const Config& config = self.config;
+    if (config.disk.empty()) return {};
+    if (!config.read_only) VHDXM_TRY_VOID(migration::check_owner_record(config.disk));
+    const auto gate = std::make_shared<transfer::SharedGate>();
+    VHDXM_TRY(auto live, LiveDisk::open(config.disk, gate, {.read_only = config.read_only}));
+    self.disk = std::make_shared<MoverDisk>("", config.disk, config.read_only, std::move(live));
+    if (config.tracking) gate->start_tracking();
     return {};
   });
 }
@@ -292,12 +323,13 @@ int on_after_fork() {
 // All connections are closed.
 void on_cleanup() {
   stop_obeying();
+  if (plugin().mover != nullptr) {
+    plugin().mover->end_job();
+    plugin().mover->close_all();
+    plugin().mover.reset();
+  }
   if (plugin().disk == nullptr) return;
-  if (plugin().mover != nullptr) plugin().mover->end_job();
-  const bool closed = guarded([] { return disk().close(); }) == 0;
-  if (closed) tell('C');
-  if (plugin().mover != nullptr) plugin().mover->closed(closed);
-  plugin().mover.reset();
+  if (guarded([] { return plugin().disk->close(); }) == 0) tell('C');
 }
 
 void on_unload() {
@@ -306,33 +338,66 @@ void on_unload() {
 
 // --- what the disk is --------------------------------------------------------------------------
 
+std::shared_ptr<MoverDisk> disk_meant() {
+  if (plugin().mover == nullptr) return plugin().disk;
+  const char* const name = nbdkit_export_name();
+  return plugin().mover->client_opens(name == nullptr ? "" : name);
+}
+
 void* on_open(int /*readonly*/) {
-  DiskMover* const mover = plugin().mover.get();
-  if (mover != nullptr && !mover->client_opens()) {
-    nbdkit_error("%s is being closed", plugin().config.disk.c_str());
-    return nullptr;
+  void* client = nullptr;
+  const int failed = guarded([&]() -> Result<void> {
+    auto made = std::make_unique<Client>();
+    made->disk = disk_meant();
+    if (made->disk != nullptr) client = made.release();
+    return {};
+  });
+  if (failed == 0 && client == nullptr)
+    nbdkit_error("there is no such disk, or it is being closed");
+  return client;
+}
+
+void on_close(void* handle) {
+  const std::unique_ptr<Client> client(static_cast<Client*>(handle));
+  if (plugin().mover != nullptr) plugin().mover->client_closes(*client->disk);
+}
+
+int on_list_exports(int /*readonly*/, int /*is_tls*/, nbdkit_exports* exports) {
+  if (plugin().mover == nullptr || !plugin().mover->disks().is_group()) {
+    return nbdkit_add_export(exports, "", nullptr);
   }
-  return NBDKIT_HANDLE_NOT_NEEDED;
-}
-
-void on_close(void* /*handle*/) {
-  if (plugin().mover != nullptr) plugin().mover->client_closes();
-}
-
-std::int64_t on_get_size(void* /*handle*/) {
-  return static_cast<std::int64_t>(disk().size_bytes());
-}
-
-int on_block_size(void* /*handle*/, std::uint32_t* minimum, std::uint32_t* preferred,
-                  std::uint32_t* maximum) {
-  *minimum = disk().geometry().logical_sector_bytes;
-  *preferred = std::max(kPreferredBytes, *minimum);
-  *maximum = kRequestBytesMax;
+  for (const MoverDisks::View& view : plugin().mover->disks().list()) {
+    if (nbdkit_add_export(exports, view.disk->name().c_str(), nullptr) != 0) return -1;
+  }
   return 0;
 }
 
-int on_can_write(void* /*handle*/) {
-  return disk().read_only() ? 0 : 1;
+/// A client that names none: of a group that is nothing.
+const char* on_default_export(int /*readonly*/, int /*is_tls*/) {
+  return "";
+}
+
+std::int64_t on_get_size(void* handle) {
+  std::int64_t bytes = -1;
+  asked(handle, [&](LiveDisk& disk) -> Result<void> {
+    bytes = static_cast<std::int64_t>(disk.size_bytes());
+    return {};
+  });
+  return bytes;
+}
+
+int on_block_size(void* handle, std::uint32_t* minimum, std::uint32_t* preferred,
+                  std::uint32_t* maximum) {
+  return asked(handle, [&](LiveDisk& disk) -> Result<void> {
+    *minimum = disk.geometry().logical_sector_bytes;
+    *preferred = std::max(kPreferredBytes, *minimum);
+    *maximum = kRequestBytesMax;
+    return {};
+  });
+}
+
+int on_can_write(void* handle) {
+  return static_cast<Client*>(handle)->disk->read_only() ? 0 : 1;
 }
 
 int yes(void* /*handle*/) {
@@ -345,35 +410,36 @@ int on_can_fua(void* /*handle*/) {
 
 // --- requests ----------------------------------------------------------------------------------
 
-int on_pread(void* /*handle*/, void* buffer, std::uint32_t count, std::uint64_t offset,
+int on_pread(void* handle, void* buffer, std::uint32_t count, std::uint64_t offset,
              std::uint32_t /*flags*/) {
-  return guarded(
-      [&] { return disk().read(offset, std::span(static_cast<std::byte*>(buffer), count)); });
-}
-
-int on_pwrite(void* /*handle*/, const void* buffer, std::uint32_t count, std::uint64_t offset,
-              std::uint32_t flags) {
-  return guarded([&] {
-    return disk().write(offset, std::span(static_cast<const std::byte*>(buffer), count),
-                        durability(flags));
+  return asked(handle, [&](LiveDisk& disk) {
+    return disk.read(offset, std::span(static_cast<std::byte*>(buffer), count));
   });
 }
 
-int on_zero(void* /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
-  if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk().zeroes_fast(zeroing(flags))) {
-    nbdkit_set_error(EOPNOTSUPP);  // the client asked only if this is fast
-    return -1;
-  }
-  return guarded(
-      [&] { return disk().write_zeroes(offset, count, zeroing(flags), durability(flags)); });
+int on_pwrite(void* handle, const void* buffer, std::uint32_t count, std::uint64_t offset,
+              std::uint32_t flags) {
+  return asked(handle, [&](LiveDisk& disk) {
+    return disk.write(offset, std::span(static_cast<const std::byte*>(buffer), count),
+                      durability(flags));
+  });
 }
 
-int on_trim(void* /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
-  return guarded([&] { return disk().trim(offset, count, durability(flags)); });
+int on_zero(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return asked(handle, [&](LiveDisk& disk) -> Result<void> {
+    if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk.zeroes_fast(zeroing(flags))) {
+      return not_fast();  // the client asked only if this is fast
+    }
+    return disk.write_zeroes(offset, count, zeroing(flags), durability(flags));
+  });
 }
 
-int on_flush(void* /*handle*/, std::uint32_t /*flags*/) {
-  return guarded([] { return disk().flush(); });
+int on_trim(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
+  return asked(handle, [&](LiveDisk& disk) { return disk.trim(offset, count, durability(flags)); });
+}
+
+int on_flush(void* handle, std::uint32_t /*flags*/) {
+  return asked(handle, [](LiveDisk& disk) { return disk.flush(); });
 }
 
 /// A ZERO block is zero and has no room, one without data too: both are holes to an NBD client.
@@ -382,16 +448,16 @@ std::uint32_t extent_type(vhdx::ExtentKind kind) {
   return NBDKIT_EXTENT_HOLE | NBDKIT_EXTENT_ZERO;
 }
 
-Result<void> add_extents(std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
-                         nbdkit_extents* extents) {
-  const std::uint64_t sector = disk().geometry().logical_sector_bytes;
+Result<void> add_extents(LiveDisk& disk, std::uint32_t count, std::uint64_t offset,
+                         std::uint32_t flags, nbdkit_extents* extents) {
+  const std::uint64_t sector = disk.geometry().logical_sector_bytes;
   const std::uint64_t end = (offset + count + sector - 1) / sector * sector;
   const bool only_one = (flags & NBDKIT_FLAG_REQ_ONE) != 0;
   std::vector<vhdx::Extent> found;
   // Begins at a whole sector: nbdkit cuts off what was not asked for.
   for (std::uint64_t at = offset / sector * sector; at < end;) {
     found.clear();
-    VHDXM_TRY(at, disk().map(at, end - at, found, only_one ? 1 : kExtentsAtOnce));
+    VHDXM_TRY(at, disk.map(at, end - at, found, only_one ? 1 : kExtentsAtOnce));
     for (const vhdx::Extent& extent : found) {
       if (nbdkit_add_extent(extents, extent.virtual_offset, extent.length,
                             extent_type(extent.kind)) != 0) {
@@ -403,9 +469,10 @@ Result<void> add_extents(std::uint32_t count, std::uint64_t offset, std::uint32_
   return {};
 }
 
-int on_extents(void* /*handle*/, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
+int on_extents(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
                nbdkit_extents* extents) {
-  return guarded([&] { return add_extents(count, offset, flags, extents); });
+  return asked(handle,
+               [&](LiveDisk& disk) { return add_extents(disk, count, offset, flags, extents); });
 }
 
 nbdkit_plugin described() {
@@ -418,20 +485,25 @@ nbdkit_plugin described() {
   me.config_complete = on_config_complete;
   me.magic_config_key = "disk";
   me.config_help =
-      "disk=<FILE>         (required) the VHDX file\n"
+      "disk=<FILE>         the VHDX file\n"
       "readonly=<BOOL>     the file is not touched; others may read it too\n"
       "tracking=<BOOL>     keep a map of what is written, as during a live move\n"
       "control-fd=<FD>     a socket: R when clients can connect, C when the disk was closed; Q "
       "ends\n"
       "control-socket=<PATH>  of vhdx-migrated: where it finds this server\n"
-      "name=<NAME>         of vhdx-migrated: the disk's name there\n"
+      "group=<BOOL>        of vhdx-migrated: several disks, by their names\n"
+      "waits-at=<PATH>     of vhdx-migrated: nbdkit's socket until there is a disk\n"
+      "serves-at=<PATH>    of vhdx-migrated: and then\n"
       "state-folder=<PATH>  of vhdx-migrated: its records\n"
       "run-folder=<PATH>   of vhdx-migrated: its sockets\n"
-      "ready-fd=<FD>       of vhdx-migrated: R when clients can connect";
+      "life-fd=<FD>        of vhdx-migrated: closed, a server without a disk ends\n"
+      "ready-fd=<FD>       of vhdx-migrated: R when it listens";
   me.get_ready = on_get_ready;
   me.after_fork = on_after_fork;
   me.cleanup = on_cleanup;
   me.unload = on_unload;
+  me.list_exports = on_list_exports;
+  me.default_export = on_default_export;
   me.open = on_open;
   me.close = on_close;
   me.get_size = on_get_size;

@@ -36,6 +36,16 @@ void OptionSet::optional_argument(const std::string& name, std::string& value,
   app_.add_option(name, value, help)->option_text(" ");
 }
 
+void OptionSet::arguments(const std::string& name, std::vector<std::string>& values,
+                          const std::string& help) {
+  app_.add_option(name, values, help)->option_text(" ");
+}
+
+void OptionSet::texts(const std::string& name, const std::string& type,
+                      std::vector<std::string>& values, const std::string& help) {
+  app_.add_option(name, values, help)->option_text(type)->allow_extra_args(false);
+}
+
 void OptionSet::flag(const std::string& name, bool& value, const std::string& help) {
   const auto is_switch = [](const std::string& text) {
     const bool good = text == "true" || text == "1" || text == "false" || text == "0";

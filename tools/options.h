@@ -30,9 +30,16 @@ class OptionSet {
   /// A positional argument that may be left out.
   void optional_argument(const std::string& name, std::string& value, const std::string& help);
 
+  /// Any number of them, none too.
+  void arguments(const std::string& name, std::vector<std::string>& values,
+                 const std::string& help);
+
   void flag(const std::string& name, bool& value, const std::string& help);
   void text(const std::string& name, const std::string& type, std::string& value,
             const std::string& help);
+  /// May be given several times, with one value each. It has no environment variable.
+  void texts(const std::string& name, const std::string& type, std::vector<std::string>& values,
+             const std::string& help);
   /// Bytes: 4096, 512K, 1.5G. Units: bytes.
   void size(const std::string& name, std::optional<std::uint64_t>& value, const std::string& help);
   /// Time: 20ms, 2s. Units: milliseconds, in [1, most_ms].

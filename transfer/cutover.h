@@ -94,6 +94,9 @@ class CutoverTarget {
   /// After kReleased: the files of all disks are whole, durable and closed. Writes down that this
   /// host owns them, and gives them their names.
   virtual Step on_closed() = 0;
+  /// After on_closed(), where this host owns the disks: nobody else has their files open, and
+  /// whoever serves them may open them. The source hears of it when this has returned.
+  virtual void on_free() {}
   /// The job is over, well or not, and so is the connection. Whatever is prepared stays so.
   virtual void end() = 0;
 };

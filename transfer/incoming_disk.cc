@@ -1,6 +1,7 @@
 #include "transfer/incoming_disk.h"
 
 #include <fcntl.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -657,6 +658,10 @@ Result<void> IncomingDisk::close_for_owner(const Ownership& ownership) {
   committed_ = true;
   (void)journal_->remove().has_error();
   return {};
+}
+
+void IncomingDisk::let_go() {
+  (void)::flock(file_->fd(), LOCK_UN);  // of an open file that is ours this cannot fail
 }
 
 Result<void> IncomingDisk::commit(const Ownership& ownership) {

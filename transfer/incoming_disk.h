@@ -95,6 +95,8 @@ class IncomingDisk final : public FrameSink {
   /// Kind kLive: leaves a file with an empty log, durably, and with its owner and mode. Its name is
   /// for whoever wrote down that this host owns it. Afterwards this object is of no more use.
   Result<void> close_for_owner(const Ownership& ownership);
+  /// After that, and when the disk has its name: others may open the file from here on.
+  void let_go();
   /// Gives the sealed file its name. Errors: EEXIST.
   Result<void> commit(const Ownership& ownership);
   /// Nothing of it is to be left: what it holds cannot be relied on.

@@ -663,6 +663,10 @@ CutoverTarget::Step ReceiveJob::take_over(const HandoverBody& body) {
     }
   }
   CutoverTarget::Step owned = target_->on_closed();
+  if (owned.state == CutoverTarget::State::kOwned) {
+    for (const auto& disk : disks) disk->let_go();
+    target_->on_free();
+  }
   owned.messages.insert(owned.messages.begin(), step.messages.begin(), step.messages.end());
   return owned;
 }

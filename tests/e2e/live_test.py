@@ -1,9 +1,11 @@
 """A disk in use moves between two host services: what a guest was told, and who owns it."""
 
 import errno
+import json
 import os
 import random
 import signal
+import socket
 import threading
 
 import nbd
@@ -24,11 +26,11 @@ def numbered(number):
 class Guest(threading.Thread):
     """Numbers sectors until a write fails; remembers what was acknowledged, and goes on reading."""
 
-    def __init__(self, path, size, seed, known=None, flags=0):
+    def __init__(self, uri, size, seed, known=None, flags=0):
         super().__init__()
         self.flags = flags
         self.handle = nbd.NBD()
-        self.handle.connect_unix(str(path))
+        self.handle.connect_uri(uri)
         self.sectors = size // SECTOR
         self.random = random.Random(seed)
         self.acknowledged = dict(known or {})
@@ -84,7 +86,8 @@ class Guest(threading.Thread):
         self.handle.shutdown()
 
 
-class LiveTest(support.DiskTest):
+class LiveHosts(support.DiskTest):
+    """Two hosts, and what a test does with them."""
     SIZE = 64 * MIB
 
     def setUp(self):
@@ -112,16 +115,16 @@ class LiveTest(support.DiskTest):
     def names(self, host):
         return sorted(one.name for one in host.disks.iterdir() if one.name != ".vhdx-migrate")
 
-    def added(self, host, megabytes=8, name="web01"):
+    def added(self, host, megabytes=8, name="web01", options=()):
         path = self.make_disk(f"{name}.vhdx", megabytes=megabytes)
         path = path.rename(host.disks / path.name)
-        outcome = host.command("disk", "add", name, path)
+        outcome = host.command("disk", "add", name, path, *options)
         self.assertEqual(outcome.code, 0, outcome)
         return outcome.of_type("disk_added")[0]
 
     def guest(self, host, name="web01", known=None, flags=0, size=SIZE):
         disk = self.exported(host, name)
-        guest = Guest(disk["socket"], size, self.random.getrandbits(32), known, flags)
+        guest = Guest(disk["uri"], size, self.random.getrandbits(32), known, flags)
         guest.start()
         self.addCleanup(guest.done.set)
         guest.write_more()
@@ -136,14 +139,17 @@ class LiveTest(support.DiskTest):
         return host.ask("GET", f"/v1/disks/{name}")[1]["state"]
 
     def move(self, host, to, *options, name="web01"):
-        outcome = host.command("move", name, "--to", self.address(to), "--progress", "none",
+        """`name`: of a disk; None: the options say which."""
+        names = [name] if name else []
+        outcome = host.command("move", *names, "--to", self.address(to), "--progress", "none",
                                *options)
         self.assertEqual(outcome.code, 0, outcome)
         return outcome.of_type("job")[-1]
 
     def detached(self, host, to, *options, name="web01"):
         to = to if isinstance(to, str) else self.address(to)
-        outcome = host.command("move", name, "--to", to, "--detach", *options)
+        names = [name] if name else []
+        outcome = host.command("move", *names, "--to", to, "--detach", *options)
         self.assertEqual(outcome.code, 0, outcome)
         return outcome.of_type("job")[0]["id"]
 
@@ -168,7 +174,7 @@ class LiveTest(support.DiskTest):
     def assert_holds(self, host, guest, name="web01"):
         """The export at `host` has what the guest was told is written."""
         handle = nbd.NBD()
-        handle.connect_unix(self.exported(host, name)["socket"])
+        handle.connect_uri(self.exported(host, name)["uri"])
         guest.check(handle)
         handle.shutdown()
 
@@ -187,6 +193,74 @@ class LiveTest(support.DiskTest):
                 self.assertEqual(file.read(SECTOR), numbered(number), sector)
         raw.unlink()
 
+    def hand_over_until(self, step, act, name, flags=0):
+        """Of one disk with a guest: it, the job and the proxy of cut_off()."""
+        self.added(self.here, megabytes=4, name=name)
+        guest = self.guest(self.here, name, flags=flags)
+        return guest, *self.cut_off(step, act, name=name)
+
+    def cut_off(self, step, act, *options, name=None):
+        """A move whose control connection ends at a step of the hand-over, and `act()` is called
+        then. The steps by what is not delivered any more: "prepare", "prepared", "released", "owned"."""
+        usual, new = set(), []
+        armed, cut = threading.Event(), threading.Event()
+
+        def end():
+            if not cut.is_set():
+                act()
+                cut.set()
+
+        def tamper(connection, _before, piece):
+            if connection != 0:
+                return piece
+            if not armed.is_set():
+                usual.add(len(piece))
+            elif len(piece) not in usual:
+                # Each waits for the answer to the one before: Prepare, then Released.
+                new.append(len(piece))
+                if (step, len(new)) in (("prepare", 1), ("released", 2)):
+                    return end()
+            return piece
+
+        def tamper_back(connection, _before, piece):
+            if connection == 0 and (step, len(new)) in (("prepared", 1), ("owned", 2)):
+                return end()
+            return piece
+
+        proxy = Proxy(self.address(self.there), tamper, tamper_back)
+        job = self.detached(self.here, proxy.address, "--cutover", "manual", "--max-pause", "20s",
+                            *options, name=name)
+        self.wait_for(self.here, job, lambda now: now["progress"].get("live", {}).get("pass", 0) > 5)
+        armed.set()
+        self.assertEqual(self.here.command("cutover", job).code, 0)
+        self.assertTrue(cut.wait(support.PATIENCE_SECONDS))
+        proxy.tamper = proxy.tamper_back = None
+        return job, proxy
+
+    def owners(self, name):
+        """Hosts whose export of the disk lets a client write."""
+        return [host for host in (self.here, self.there)
+                if host.ask("GET", f"/v1/disks/{name}?settled=true")[1].get("state") == "exported"]
+
+    def resolved(self, job, sentence):
+        outcome = self.here.command("resolve", job)
+        self.assertEqual(outcome.code, 0, outcome)
+        self.assertEqual(outcome.of_type("resolved")[0]["ownership"], sentence)
+        self.assertEqual(self.here.ask("GET", f"/v1/jobs/{job}")[1]["state"], "done")
+
+    def waiting_mover(self, host, key):
+        """What a mover says of itself: there is no disk in it, and nobody can connect."""
+        self.assertTrue((host.run / "disks" / f"{key}.wait").is_socket())
+        self.assertFalse((host.run / "disks" / f"{key}.sock").exists())
+        with socket.socket(socket.AF_UNIX) as mover:
+            mover.connect(str(host.run / "movers" / f"{key}.sock"))
+            mover.sendall(b'{"version":2,"op":"status"}\n')
+            status = json.loads(mover.makefile().readline())
+        self.assertEqual(status["disks"], [], status)
+        return status["pid"]
+
+
+class LiveTest(LiveHosts):
     def test_there_and_back(self):
         self.added(self.here)
         guest = self.guest(self.here)
@@ -315,58 +389,43 @@ class LiveTest(support.DiskTest):
         self.assertEqual(self.here.command("cancel", job).code, 1)
         guest.leave()
 
-    # --- what is cut short ----------------------------------------------------------------------
-    def hand_over_until(self, step, act, name, flags=0):
-        """A move whose control connection ends at a step of the hand-over, and `act()` is called
-        then. The steps by what is not delivered any more: "prepare", "prepared", "released", "owned"."""
-        self.added(self.here, megabytes=4, name=name)
-        guest = self.guest(self.here, name, flags=flags)
-        usual, new = set(), []
-        armed, cut = threading.Event(), threading.Event()
-
-        def end():
-            if not cut.is_set():
-                act()
-                cut.set()
-
-        def tamper(connection, _before, piece):
-            if connection != 0:
-                return piece
-            if not armed.is_set():
-                usual.add(len(piece))
-            elif len(piece) not in usual:
-                # Each waits for the answer to the one before: Prepare, then Released.
-                new.append(len(piece))
-                if (step, len(new)) in (("prepare", 1), ("released", 2)):
-                    return end()
-            return piece
-
-        def tamper_back(connection, _before, piece):
-            if connection == 0 and (step, len(new)) in (("prepared", 1), ("owned", 2)):
-                return end()
-            return piece
-
-        proxy = Proxy(self.address(self.there), tamper, tamper_back)
-        job = self.detached(self.here, proxy.address, "--cutover", "manual", "--max-pause", "20s",
-                            name=name)
-        self.wait_for(self.here, job, lambda now: now["progress"].get("live", {}).get("pass", 0) > 5)
-        armed.set()
+    def test_the_mover_waits_for_its_disk(self):
+        self.added(self.here)
+        guest = self.guest(self.here)
+        manual = ("--cutover", "manual", "--max-pause", "20s")
+        job = self.detached(self.here, self.there, *manual)
+        self.wait_for_phase(self.here, job, "ready")
+        pid = self.waiting_mover(self.there, "web01")
+        # It is named already, though nobody has that disk yet.
+        other = self.make_disk("other.vhdx", megabytes=1)
+        outcome = self.there.command("disk", "add", "web01", other)
+        self.assertEqual(outcome.code, 1, outcome)
+        # The job ends, and so does the mover; of its own accord, where the service is killed.
+        self.assertEqual(self.here.command("cancel", job).code, 0)
+        self.wait_for_state(self.here, job, "cancelled")
+        wait_for_end(pid)
+        job = self.detached(self.here, self.there, *manual)
+        self.wait_for_phase(self.here, job, "ready")
+        pid = self.waiting_mover(self.there, "web01")
+        self.there.kill()
+        wait_for_end(pid)
+        self.wait_for_state(self.here, job, "failed")
+        guest.write_more()
+        self.there.start()
+        # One that is killed is replaced, whenever that is.
+        job = self.detached(self.here, self.there, *manual)
+        self.wait_for_phase(self.here, job, "ready")
+        pid = self.waiting_mover(self.there, "web01")
+        os.kill(pid, signal.SIGKILL)
         self.assertEqual(self.here.command("cutover", job).code, 0)
-        self.assertTrue(cut.wait(support.PATIENCE_SECONDS))
-        proxy.tamper = proxy.tamper_back = None
-        return guest, job, proxy
+        self.wait_for_state(self.here, job, "done")
+        guest.wait_until_fenced()
+        self.assert_holds(self.there, guest)
+        self.assertNotEqual(self.exported(self.there)["mover_pid"], pid)
+        guest.leave()
+        self.assert_sound(self.there, guest)
 
-    def owners(self, name):
-        """Hosts whose export of the disk lets a client write."""
-        return [host for host in (self.here, self.there)
-                if host.ask("GET", f"/v1/disks/{name}?settled=true")[1].get("state") == "exported"]
-
-    def resolved(self, job, sentence):
-        outcome = self.here.command("resolve", job)
-        self.assertEqual(outcome.code, 0, outcome)
-        self.assertEqual(outcome.of_type("resolved")[0]["ownership"], sentence)
-        self.assertEqual(self.here.ask("GET", f"/v1/jobs/{job}")[1]["state"], "done")
-
+    # --- what is cut short ----------------------------------------------------------------------
     def test_a_connection_that_breaks_in_the_hand_over(self):
         for step in ("prepare", "prepared", "released", "owned"):
             with self.subTest(step):

@@ -49,6 +49,36 @@ TEST(DiskRegistry, RefusesANameAndAPathThatAreTaken) {
   EXPECT_EQ(registry->list().size(), 1u);
 }
 
+TEST(DiskRegistry, RemembersGroups) {
+  const test::TempFolder folder;
+  {
+    const auto registry = DiskRegistry::open(folder.path()).value();
+    RegisteredDisk two = disk_named("two");
+    two.group = "vm";
+    ASSERT_TRUE(registry->add(disk_named("one")).has_value());
+    ASSERT_TRUE(registry->add(two).has_value());
+    ASSERT_TRUE(registry->add(disk_named("three")).has_value());
+    ASSERT_TRUE(registry->set_group("three", "vm").has_value());
+    EXPECT_TRUE(registry->set_group("three", "../vm").has_error());
+    EXPECT_EQ(registry->set_group("four", "vm").error().code.value(), ENOENT);
+    RegisteredDisk bad = disk_named("four");
+    bad.group = "a/b";
+    EXPECT_TRUE(registry->add(bad).has_error());
+  }
+  const auto registry = DiskRegistry::open(folder.path()).value();
+  EXPECT_TRUE(registry->of_group("").empty());
+  const auto vm = registry->of_group("vm");
+  ASSERT_EQ(vm.size(), 2u);
+  EXPECT_EQ(vm[0].name, "three");
+  EXPECT_EQ(vm[1].name, "two");
+  EXPECT_EQ(registry->find("one")->group, "");
+}
+
+TEST(DiskRegistry, ReadsWhatWasWrittenBeforeThereWereGroups) {
+  const std::string old = R"({"version":1,"name":"a","path":"/srv/a.vhdx","read_only":false})";
+  EXPECT_EQ(decode_disk(old, "f").value(), (RegisteredDisk{.name = "a", .path = "/srv/a.vhdx"}));
+}
+
 TEST(DiskRegistry, KnowsWhatIsAName) {
   for (const char* name : {"a", "0", "web01", "web-01.example_x", "A"}) {
     EXPECT_TRUE(is_disk_name(name)) << name;

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <boost/json/array.hpp>
 #include <boost/json/parse.hpp>
 #include <boost/json/serialize.hpp>
 #include <cerrno>
@@ -17,12 +18,11 @@ using State = ServiceJob::State;
 ServiceJob a_job() {
   ServiceJob job;
   job.id = "web01-0a";
-  job.disk = "web01";
-  job.path = "/srv/web \"01\".vhdx";
+  job.disks = {{.name = "web01", .path = "/srv/web \"01\".vhdx", .name_there = "b.vhdx"},
+               {.name = "data", .path = "/srv/data.vhdx", .name_there = {}}};
   job.host = "newhost";
   job.port = 6600;
   job.key_file = "/k";
-  job.name_there = "b.vhdx";
   job.mode = "plain";
   job.streams = 3;
   job.limit = ~std::uint64_t{0};
@@ -70,7 +70,10 @@ TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   for (const auto& [name, value] : {std::pair<const char*, boost::json::value>("extra", 1),
                                     {"state", "lost"},
                                     {"version", 0},
-                                    {"version", 3},
+                                    {"version", 4},
+                                    {"disks", 1},
+                                    {"disks", boost::json::array{}},
+                                    {"disks", boost::json::array{"web01"}},
                                     {"verify", true},
                                     {"port", 65536},
                                     {"id", "../x"},
@@ -83,6 +86,32 @@ TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
     wrong[name] = value;
     EXPECT_TRUE(decode_service_job(boost::json::serialize(wrong), "f").has_error()) << name;
   }
+}
+
+TEST(ServiceJob, KnowsItsDisks) {
+  const ServiceJob job = decode_service_job(encode(a_job()), "f").value();
+  EXPECT_EQ(job.disks, a_job().disks);
+  EXPECT_EQ(job.disk_names(), "web01, data");
+  EXPECT_TRUE(job.has_disk("data"));
+  EXPECT_FALSE(job.has_disk("b.vhdx"));
+  EXPECT_TRUE(job.has_path("/srv/data.vhdx"));
+  EXPECT_EQ(job.disks[0].file_there(), "b.vhdx");
+  EXPECT_EQ(job.disks[1].file_there(), "data.vhdx");
+}
+
+TEST(ServiceJob, OneOfAnEarlierVersionHasOneDisk) {
+  auto old = boost::json::parse(encode(a_job())).as_object();
+  old["version"] = 2;
+  EXPECT_TRUE(decode_service_job(boost::json::serialize(old), "f").has_error());
+  old.erase("disks");
+  old["disk"] = "web01";
+  old["path"] = "/srv/web01.vhdx";
+  old["as"] = "b.vhdx";
+  const ServiceJob job = decode_service_job(boost::json::serialize(old), "f").value();
+  ASSERT_EQ(job.disks.size(), 1u);
+  EXPECT_EQ(job.disks[0].name, "web01");
+  EXPECT_EQ(job.disks[0].path, "/srv/web01.vhdx");
+  EXPECT_EQ(job.disks[0].name_there, "b.vhdx");
 }
 
 TEST(ServiceJob, TwoAskTheSameWhateverBecameOfThem) {
@@ -105,6 +134,8 @@ TEST(ServiceJob, OneThatWasToCopyIsNotTakenForOneThatHandsOver) {
     job.state = state;
     auto old = boost::json::parse(encode(job)).as_object();
     old["version"] = 1;
+    old.erase("disks");
+    for (const char* name : {"disk", "path", "as"}) old[name] = "a";
     old["verify"] = false;
     old["live"] = live;
     return decode_service_job(boost::json::serialize(old), "f").value();

@@ -37,16 +37,12 @@ class LiveJobTest : public testing::Test {
     path_ = test::write_disk(disks_, "web01.vhdx",
                              test::data_disk(test::small_geometry(16 * kMiB), 6 * kMiB, seed_),
                              [](vhdx::Description& one) { one.opaque_items.clear(); });
-    disk_ = LiveDisk::open(path_, std::make_shared<transfer::SharedGate>(), {}).value();
-    mover_ = DiskMover::start(folder_ / "s",
-                              {.name = "web01",
-                               .path = path_,
-                               .virtual_bytes = disk_->size_bytes(),
-                               .disk = disk_,
-                               .state_folder = folder_ / "state",
-                               .run_folder = run_folder()},
-                              [] {})
-                 .value();
+    mover_ =
+        DiskMover::start(folder_ / "s",
+                         {.state_folder = folder_ / "state", .run_folder = run_folder()}, [] {})
+            .value();
+    disk_ = LiveDisk::open(path_, mover_->disks().gate(), {}).value();
+    mover_->add(std::make_shared<MoverDisk>("web01", path_, false, disk_));
     there_ = migration::HostRecords::open(folder_ / "there", {arrivals_.path()}).value();
     receiver_ = std::make_unique<transfer::RunningReceiver>(transfer::ReceiverOptions{
         .into = arrivals_.path(),
@@ -60,8 +56,7 @@ class LiveJobTest : public testing::Test {
   ServiceJob wish(const std::string& id) const {
     ServiceJob job;
     job.id = id;
-    job.disk = "web01";
-    job.path = path_;
+    job.disks = {{.name = "web01", .path = path_, .name_there = {}}};
     job.host = "127.0.0.1";
     job.port = receiver_->port();
     job.key_file = folder_ / "key";
@@ -206,11 +201,12 @@ TEST_F(LiveJobTest, WritesMayWaitForLongOnlyWhileNobodyIsThere) {
     }
   };
   wait_for_pause(60'000'000);
-  ASSERT_TRUE(mover_->client_opens());
-  ASSERT_TRUE(mover_->client_opens());
+  const auto held = mover_->client_opens("");
+  ASSERT_NE(held, nullptr);
+  ASSERT_NE(mover_->client_opens("web01"), nullptr);
   wait_for_pause(300'000);
-  mover_->client_closes();
-  mover_->client_closes();
+  mover_->client_closes(*held);
+  mover_->client_closes(*held);
   wait_for_pause(60'000'000);
   // One that began as plain has nothing to compress with.
   boost::json::object compress;
@@ -222,7 +218,7 @@ TEST_F(LiveJobTest, WritesMayWaitForLongOnlyWhileNobodyIsThere) {
   set["max_pause_ms"] = 7'000;
   EXPECT_FALSE(job_client("j1").ask("set", set, 60s).value().contains("error"));
   wait_for_pause(7'000'000);
-  ASSERT_TRUE(mover_->client_opens());
+  ASSERT_NE(mover_->client_opens(""), nullptr);
   EXPECT_FALSE(job_client("j1").ask("cutover", {}, 60s).value().contains("error"));
   const ServiceJob done = over("j1");
   EXPECT_EQ(done.state, ServiceJob::State::kDone) << done.message;

@@ -42,7 +42,7 @@ TEST_F(MoverServerTest, AnswersInOrder) {
   for (int i = 0; i < 100; ++i) {
     const auto answer = client.ask("status", {}, 60s).value();
     EXPECT_EQ(text_of(answer, "op"), "status");
-    EXPECT_EQ(number_of(answer, "version"), 1u);
+    EXPECT_EQ(number_of(answer, "version"), 2u);
     EXPECT_EQ(number_of(answer, "members"), 2u);
   }
 }
@@ -51,10 +51,10 @@ TEST_F(MoverServerTest, RefusesAnotherVersionByName) {
   const auto server = serve();
   auto client = MoverClient::connect(socket_).value();
   boost::json::object wish;
-  wish["version"] = 2;
+  wish["version"] = 1;
   const auto answer = client.ask("status", wish, 60s).value();
   EXPECT_EQ(text_of(answer, "error"), "version");
-  EXPECT_EQ(number_of(answer, "version"), 1u);
+  EXPECT_EQ(number_of(answer, "version"), 2u);
   EXPECT_EQ(text_of(client.ask("status", {}, 60s).value(), "op"), "status");
 }
 
@@ -115,10 +115,8 @@ TEST_F(MoverServerTest, NobodyListensWhereTheServerHasGone) {
 class DiskMoverTest : public testing::Test {
  protected:
   void SetUp() override {
-    mover_ =
-        DiskMover::start(folder_ / "s", {.name = "web01", .path = "/srv/a", .virtual_bytes = 5},
-                         [this] { ++ends_; })
-            .value();
+    mover_ = DiskMover::start(folder_ / "s", {}, [this] { ++ends_; }).value();
+    mover_->add(std::make_shared<MoverDisk>("web01", "/srv/a", false, nullptr));
   }
   boost::json::object ask(MoverClient& client, bool force) {
     boost::json::object wish;
@@ -133,21 +131,23 @@ class DiskMoverTest : public testing::Test {
 
 TEST_F(DiskMoverTest, EndsWhenNoClientIsThereAndTellsThatTheDiskWasClosed) {
   auto client = MoverClient::connect(folder_ / "s").value();
-  EXPECT_TRUE(mover_->client_opens());
-  EXPECT_EQ(number_of(client.ask("status", {}, 60s).value(), "clients"), 1u);
+  const auto disk = mover_->client_opens("any");
+  ASSERT_NE(disk, nullptr);
+  const auto status = client.ask("status", {}, 60s).value();
+  EXPECT_EQ(number_of(status.at("disks").at(0).as_object(), "clients"), 1u);
   EXPECT_EQ(text_of(ask(client, false), "error"), "in_use");
   EXPECT_EQ(ends_, 0);
-  mover_->client_closes();
+  mover_->client_closes(*disk);
   EXPECT_FALSE(ask(client, false).contains("error"));
   EXPECT_EQ(ends_, 1);
-  EXPECT_FALSE(mover_->client_opens());
-  mover_->closed(true);
+  EXPECT_EQ(mover_->client_opens("any"), nullptr);
+  mover_->close_all();
   EXPECT_EQ(text_of(*client.next(60s).value(), "event"), "closed");
 }
 
 TEST_F(DiskMoverTest, EndsByForceWhateverClientsThereAre) {
   auto client = MoverClient::connect(folder_ / "s").value();
-  EXPECT_TRUE(mover_->client_opens());
+  EXPECT_NE(mover_->client_opens(""), nullptr);
   EXPECT_FALSE(ask(client, true).contains("error"));
   EXPECT_EQ(ends_, 1);
 }

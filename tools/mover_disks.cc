@@ -1,0 +1,98 @@
+#include "tools/mover_disks.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace vhdxm::tools {
+
+Result<void> MoverDisk::close() {
+  closing_ = true;
+  for (auto under_way = requests_.load(); under_way != 0; under_way = requests_.load()) {
+    requests_.wait(under_way);
+  }
+  if (live_ == nullptr) return {};
+  return live_->close();
+}
+
+Result<void> MoverDisks::open(const std::vector<Wish>& wishes, const Check& check) {
+  const auto refused = [](const char* where, const Wish& wish) {
+    return Error{.code = BaseErrc::kInvalidArgument, .where = where, .subject = wish.path};
+  };
+  std::vector<std::shared_ptr<MoverDisk>> opened;
+  // What was opened before one that cannot be is closed again, and was not changed.
+  const auto open_one = [&](const Wish& wish) -> Result<void> {
+    const bool named = std::any_of(opened.begin(), opened.end(),
+                                   [&](const auto& one) { return one->name() == wish.name; });
+    if (named || find(wish.name)) return refused("a disk of that name is open", wish);
+    if (!wish.read_only && check) VHDXM_TRY_VOID(check(wish));
+    VHDXM_TRY(auto live, transfer::LiveDisk::open(wish.path, gate_, {.read_only = wish.read_only}));
+    opened.push_back(
+        std::make_shared<MoverDisk>(wish.name, wish.path, wish.read_only, std::move(live)));
+    return {};
+  };
+  if (!group_ && wishes.size() + list().size() > 1) {
+    return refused("a second disk of a mover that has no group", wishes.front());
+  }
+  for (const Wish& wish : wishes) {
+    if (auto result = open_one(wish); result.has_error()) {
+      for (const auto& disk : opened) (void)disk->close().has_error();
+      return result;
+    }
+  }
+  for (auto& disk : opened) add(std::move(disk));
+  return {};
+}
+
+void MoverDisks::add(std::shared_ptr<MoverDisk> disk) {
+  const std::lock_guard lock(mutex_);
+  disks_.push_back({.disk = std::move(disk)});
+}
+
+std::vector<MoverDisks::View> MoverDisks::list() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<View> all;
+  for (const Entry& entry : disks_) all.push_back({.disk = entry.disk, .clients = entry.clients});
+  return all;
+}
+
+std::optional<MoverDisks::View> MoverDisks::find(const std::string& name) const {
+  for (View& view : list()) {
+    if (view.disk->name() == name) return std::move(view);
+  }
+  return std::nullopt;
+}
+
+std::uint64_t MoverDisks::clients() const {
+  std::uint64_t all = 0;
+  for (const View& view : list()) all += view.clients;
+  return all;
+}
+
+std::shared_ptr<MoverDisk> MoverDisks::client_opens(const std::string& export_name) {
+  const std::lock_guard lock(mutex_);
+  for (Entry& entry : disks_) {
+    if (group_ && entry.disk->name() != export_name) continue;
+    ++entry.clients;
+    return entry.disk;
+  }
+  return nullptr;
+}
+
+void MoverDisks::client_closes(const MoverDisk& disk) {
+  const std::lock_guard lock(mutex_);
+  for (Entry& entry : disks_) {
+    if (entry.disk.get() == &disk) --entry.clients;
+  }
+}
+
+std::shared_ptr<MoverDisk> MoverDisks::take(const std::string& name) {
+  const std::lock_guard lock(mutex_);
+  const auto found = std::find_if(disks_.begin(), disks_.end(),
+                                  [&](const Entry& one) { return one.disk->name() == name; });
+  if (found == disks_.end()) return nullptr;
+  auto disk = std::move(found->disk);
+  disks_.erase(found);
+  return disk;
+}
+
+}  // namespace vhdxm::tools
