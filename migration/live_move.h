@@ -5,10 +5,10 @@
 // transfer::Receiver whose options have cutover_target = arrivals(...).
 //
 // What is there: copying and passes of dynamic and fixed disks, several behind one gate; resuming;
-// automatic and manual cutover within a pause; slowing guests down; cancel until the release;
-// the hand-over with its records. What is not: differencing disks (refused by name), mirrored
-// writes (a job whose disks are written faster than they can be sent ends with kNotConverging),
-// waiting for a guest's memory between Ready and Release, verifying after the cutover.
+// automatic and manual cutover within a pause; slowing guests down, and mirroring their writes;
+// cancel until the release; the hand-over with its records. What is not: differencing disks
+// (refused by name), waiting for a guest's memory between Ready and Release, verifying after the
+// cutover.
 #pragma once
 
 #include <functional>

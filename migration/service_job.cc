@@ -43,6 +43,7 @@ void visit(Fields&& fields, Job& job) {
   fields.number("limit", job.limit, ~std::uint64_t{0}, true);
   fields.number("max_pause_ms", job.max_pause_ms, ServiceJob::kMaxPauseMsMax, false);
   fields.text("cutover", job.cutover, false);
+  fields.text("mirror", job.mirror, false);
   fields.text("created", job.created, true);
   fields.text("started", job.started, true);
   fields.text("ended", job.ended, true);
@@ -109,7 +110,7 @@ std::string ServiceJob::disk_names() const {
 bool ServiceJob::asks_the_same(const ServiceJob& other) const {
   const auto wish = [](const ServiceJob& job) {
     return std::tie(job.disks, job.host, job.port, job.key_file, job.mode, job.streams, job.limit,
-                    job.max_pause_ms, job.cutover);
+                    job.max_pause_ms, job.cutover, job.mirror);
   };
   return wish(*this) == wish(other);
 }
@@ -214,6 +215,10 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   if (complaint.empty() && !is_job_id(job.id)) complaint = "id: is none";
   if (complaint.empty() && job.cutover != "auto" && job.cutover != "manual") {
     complaint = "cutover: must be auto or manual";
+  }
+  if (complaint.empty() && job.mirror != "auto" && job.mirror != "always" &&
+      job.mirror != "never") {
+    complaint = "mirror: must be auto, always or never";
   }
   bool known = false;
   for (const State one : kAllStates) {

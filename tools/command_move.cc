@@ -73,6 +73,10 @@ class MoveCommand final : public Command {
                  "nobody uses the disk");
     options.choice("--cutover", cutover_, {"auto", "manual"},
                    "hand over as soon as it fits the pause, or when `cutover` says so");
+    options.choice("--mirror", mirror_, {"auto", "always", "never"},
+                   "acknowledge writes when both hosts have them: when nothing else lets a disk "
+                   "that is written faster than it is sent converge, from the second pass on, or "
+                   "not at all");
     options.text("--id", "ID", id_, "the job's name: one that is there already is that job");
     options.flag("--detach", detach_, "do not wait for the end");
     add_control_option(options, control_);
@@ -150,6 +154,7 @@ class MoveCommand final : public Command {
     if (limit_) wish["limit"] = *limit_;
     if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
     if (!cutover_.empty()) wish["cutover"] = cutover_;
+    if (!mirror_.empty()) wish["mirror"] = mirror_;
     if (!id_.empty()) wish["id"] = json_text(id_);
     return wish;
   }
@@ -168,6 +173,7 @@ class MoveCommand final : public Command {
   bool detach_ = false;
   std::optional<std::uint64_t> max_pause_ms_;
   std::string cutover_;
+  std::string mirror_;
 };
 
 }  // namespace

@@ -49,13 +49,25 @@ std::string disks_of(const json::object& job) {
   return names;
 }
 
+/// What of the move guests may have noticed; empty if there is nothing to tell.
+std::string mirrored_line(const json::object& job) {
+  const json::value* report = job.if_contains("report");
+  if (report == nullptr || !report->is_object()) return "";
+  const json::value* live = report->as_object().if_contains("live");
+  if (live == nullptr || !live->is_object()) return "";
+  const std::uint64_t writes = number_of(live->as_object(), "mirrored_writes");
+  if (writes == 0) return "";
+  return fmt::format("{} writes, {}, were acknowledged when both hosts had them.\n", writes,
+                     format_size(number_of(live->as_object(), "mirrored_bytes")));
+}
+
 CommandResult result_of(CommandContext& context, const json::object& job) {
   const std::string state = text_of(job, "state");
   if (state == "done") {
     if (context.console.json()) {
       context.console.object("job", job);
     } else {
-      context.console.print(printable(text_of(job, "ownership")) + "\n");
+      context.console.print(printable(text_of(job, "ownership")) + "\n" + mirrored_line(job));
     }
     return ExitCode::kDone;
   }

@@ -44,6 +44,12 @@ constexpr std::chrono::milliseconds kLivePublishInterval{200};
 constexpr std::chrono::milliseconds kLockRetry{5};
 constexpr unsigned kLockTries = 1000;
 
+transfer::Convergence::Mirror mirror_named(const std::string& name) {
+  using Mirror = transfer::Convergence::Mirror;
+  if (name == "always") return Mirror::kAlways;
+  return name == "never" ? Mirror::kNever : Mirror::kAuto;
+}
+
 }  // namespace
 
 class LiveJob::Run {
@@ -173,6 +179,7 @@ class LiveJob::Run {
     options.limits.max_pause =
         job_.max_pause_ms != 0 ? std::chrono::milliseconds(job_.max_pause_ms) : max_pause_untold();
     options.limits.hold_when_ready = job_.cutover == "auto";
+    options.limits.mirror = mirror_named(job_.mirror);
     return options;
   }
 
@@ -257,6 +264,9 @@ class LiveJob::Run {
     const std::lock_guard lock(mutex_);
     ProgressSample sample = sample_of(progress);
     if (live.phase != transfer::LivePhase::kCopying) sample.phase = to_string(live.phase);
+    if (live.mirroring && live.phase == transfer::LivePhase::kPasses) {
+      sample.phase = "mirrored passes";
+    }
     if (sample.phase != phase_) pace_.reset();
     pace_.add(now, sample.done);
     streams_most_ = std::max(streams_most_, progress.streams);

@@ -32,6 +32,11 @@ boost::json::object live_fields(const transfer::LiveProgress& live) {
   fields["predicted_pause_us"] = optional_microseconds(live.predicted_pause);
   fields["max_pause_us"] = microseconds(live.max_pause);
   fields["throttled_to_bytes_per_second"] = live.throttled_to;
+  fields["mirroring"] = live.mirroring;
+  fields["mirrored_bytes"] = live.mirrored_bytes;
+  fields["mirrored_writes"] = live.mirrored_writes;
+  fields["mirrored_left"] = live.mirrored_left;
+  fields["mirror_stops"] = live.mirror_stops;
   fields["holds_failed"] = live.holds_failed;
   fields["pause_us"] = optional_microseconds(live.pause);
   boost::json::array passes;
@@ -41,6 +46,7 @@ boost::json::object live_fields(const transfer::LiveProgress& live) {
     passes.push_back({{"pass", pass.pass},
                       {"held", pass.held},
                       {"sent_bytes", pass.sent_bytes},
+                      {"mirrored_bytes", pass.mirrored_bytes},
                       {"marked_bytes", pass.marked_bytes},
                       {"dirty_bytes", pass.dirty_bytes},
                       {"copying_us", microseconds(pass.copying)},

@@ -18,6 +18,13 @@ class Convergence {
   using Duration = std::chrono::steady_clock::duration;
   using TimePoint = std::chrono::steady_clock::time_point;
 
+  /// Whether guests' writes are mirrored: acknowledged when both sides have them.
+  enum class Mirror : std::uint8_t {
+    kAuto,    ///< When nothing else helped.
+    kAlways,  ///< From the second pass on.
+    kNever,
+  };
+
   struct Limits {
     /// How long writes may wait, until the disks are released.
     Duration max_pause = std::chrono::milliseconds(300);
@@ -29,12 +36,18 @@ class Convergence {
     /// Holds that came to nothing before the job gives up.
     unsigned holds_max = 8;
     bool hold_when_ready = true;  ///< False: only after allow_hold().
+    /// So long, and two passes, it must be foreseen that passes of this kind will not do.
+    Duration hopeless = std::chrono::seconds(1);
+    Mirror mirror = Mirror::kAuto;
+    /// How often writes may be mirrored from anew after the other side did not answer.
+    unsigned mirror_starts_max = 8;
   };
   enum class Step : std::uint8_t {
     kPass,      ///< Another pass, now.
     kRest,      ///< It is good enough, but nobody asked for the hand-over yet: wait, then a pass.
     kHold,      ///< Hold the writes, and send the last pass.
     kThrottle,  ///< Slow writes down to throttle_bytes_per_second(), then another pass.
+    kMirror,    ///< Mirror writes from now on, and slow them down no more; then another pass.
     kGiveUp,    ///< It will not fit: say so.
   };
   struct Pass {
@@ -53,6 +66,12 @@ class Convergence {
   /// Writes were held and had to be let go; `held`: for how long.
   Step on_hold_failed(Duration held, TimePoint now);
 
+  /// Whether writes are to be mirrored in the passes that come.
+  bool mirrors() const { return mirrors_; }
+  /// They are not any more: the other side did not answer in time. Before on_pass() of that pass;
+  /// writes are slowed down again as they were.
+  void on_mirror_stopped();
+
   void set_max_pause(Duration max_pause) { limits_.max_pause = max_pause; }
   void allow_hold() { limits_.hold_when_ready = true; }
   Duration max_pause() const { return limits_.max_pause; }
@@ -67,6 +86,7 @@ class Convergence {
 
  private:
   Step judge(TimePoint now);
+  bool passes_will_not_do() const;
   Step climb(TimePoint now);
   Duration predict(std::uint64_t dirty_bytes) const;
 
@@ -85,6 +105,17 @@ class Convergence {
   unsigned throttle_steps_ = 0;
   unsigned holds_failed_ = 0;
   std::uint64_t throttle_ = 0;
+  std::uint64_t slowest_ = 0;  ///< The last of throttle_ that was not 0.
+  bool mirrors_ = false;
+  unsigned mirror_starts_ = 0;
+  // Of the last pass alone.
+  double pass_dirty_rate_ = 0;  ///< Bytes a second.
+  std::uint64_t pass_sent_bytes_ = 0;
+  double pass_overhead_s_ = 0;  ///< What did not go with copying.
+  // Since the last means was taken.
+  unsigned passes_since_ = 0;
+  unsigned hopeless_passes_ = 0;  ///< In a row.
+  TimePoint hopeless_from_;
 };
 
 }  // namespace vhdxm::transfer

@@ -137,6 +137,27 @@ std::optional<DirtyRange> DirtyMap::take(std::uint64_t from, std::uint64_t lengt
                     .length = std::min(found.count * kDirtyPageBytes, disk_bytes_ - offset)};
 }
 
+// Hints stay: one that is set says nothing.
+void DirtyMap::clean(std::uint64_t offset, std::uint64_t length) {
+  VHDXM_CHECK(offset % kDirtyPageBytes == 0);
+  const std::uint64_t end = page_end(offset, length);
+  for (std::uint64_t page = offset / kDirtyPageBytes; page < end;) {
+    Leaf* leaf = leaf_of(page);
+    if (leaf == nullptr) {
+      page = (page / kLeafPages + 1) * kLeafPages;
+      continue;
+    }
+    const std::uint64_t first = page % kWordBits;
+    const std::uint64_t count = std::min(end - page, kWordBits - first);
+    const std::uint64_t mask = bits(first, count);
+    const auto word = static_cast<std::size_t>(page % kLeafPages / kWordBits);
+    const std::uint64_t taken = leaf->words[word].fetch_and(~mask) & mask;
+    taken_pages_.fetch_add(static_cast<std::uint64_t>(std::popcount(taken)),
+                           std::memory_order_relaxed);
+    page += count;
+  }
+}
+
 void DirtyMap::clear() {
   std::uint64_t from = 0;
   while (const auto range = take(from, disk_bytes_ + kDirtyPageBytes)) {

@@ -56,6 +56,10 @@ class DirtyMap {
   /// Range: length_max >= kDirtyPageBytes.
   std::optional<DirtyRange> take(std::uint64_t from, std::uint64_t length_max);
 
+  /// Takes the dirty pages of the range, whichever they are. Requires: it begins at a page, and
+  /// ends at one or at the end of the disk.
+  void clean(std::uint64_t offset, std::uint64_t length);
+
   /// Everything is clean. Leaves stay.
   void clear();
 

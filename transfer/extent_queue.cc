@@ -33,15 +33,15 @@ FrameKind frame_kind(vhdx::ExtentKind kind) {
   return FrameKind::kUnmapped;
 }
 
-WorkItem work_of(const vhdx::Extent& extent) {
+}  // namespace
+
+WorkItem ExtentQueue::work_of(const vhdx::Extent& extent) {
   return {.kind = frame_kind(extent.kind),
           .virtual_offset = extent.virtual_offset,
           .length = extent.length,
           .file = extent.file,
           .file_offset = extent.file_offset};
 }
-
-}  // namespace
 
 ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
                          std::uint64_t hash_seed,
@@ -51,7 +51,8 @@ ExtentQueue::ExtentQueue(std::uint32_t extent_bytes, std::uint64_t credit_bytes,
       hash_seed_(hash_seed),
       on_disk_sent_(std::move(on_disk_sent)),
       on_hashes_used_(std::move(on_hashes_used)),
-      credit_(std::min(credit_bytes, kCreditCeiling)) {}
+      credit_bytes_(std::min(credit_bytes, kCreditCeiling)),
+      credit_(credit_bytes_) {}
 
 void ExtentQueue::begin_disk(std::uint32_t disk, vhdx::DiskView& view, SharedRanges held,
                              std::uint32_t pass) {
@@ -85,10 +86,11 @@ void ExtentQueue::begin_pass(std::uint32_t pass, std::vector<LiveSource> disks,
     live_ = std::move(disks);
     live_at_ = 0;
     taken_to_ = 0;
-    pass_bytes_ = 0;
+    pass_bytes_ = {};
     disk_ = 0;
     view_ = live_[0].view;
     on_pass_sent_ = std::move(on_sent);
+    begin_mirrored_pass_locked();
   }
   // Whoever pulls finds out whether there is anything to be sent.
   changed_.notify_all();
@@ -100,7 +102,7 @@ Ledger ExtentQueue::ledger(std::uint32_t disk) const {
   return found == ledgers_.end() ? Ledger(hash_seed_) : found->second;
 }
 
-std::uint64_t ExtentQueue::pass_bytes() const {
+ExtentQueue::PassBytes ExtentQueue::pass_bytes() const {
   const std::lock_guard lock(mutex_);
   return pass_bytes_;
 }
@@ -108,35 +110,50 @@ std::uint64_t ExtentQueue::pass_bytes() const {
 // A batch is of one disk, and is read as soon as it is pulled: what is taken here was clean for a
 // short while only. Pages of one extent are taken together, so that small writes share a batch.
 Result<void> ExtentQueue::refill_pass_locked() {
+  const std::uint64_t batch_bytes = copy_batch_bytes_locked();
   std::uint64_t bytes = 0;
   while (live_at_ < live_.size() && ready_.empty()) {
     const LiveSource& from = live_[live_at_];
     disk_ = static_cast<std::uint32_t>(live_at_);
     view_ = from.view;
-    while (bytes + kDirtyPageBytes <= extent_bytes_ && ready_.size() < kBatchItems) {
-      const auto range = from.dirty->take(taken_to_, extent_bytes_ - bytes);
+    while (bytes + kDirtyPageBytes <= batch_bytes && ready_.size() < kBatchItems) {
+      const auto range = from.dirty->take(taken_to_, batch_bytes - bytes);
       if (!range) break;
-      const std::uint64_t end = range->offset + range->length;
-      taken_to_ = end;
+      taken_to_ = range->offset + range->length;
       bytes += range->length;
-      std::vector<vhdx::Extent> extents;
-      for (std::uint64_t at = range->offset; at < end;) {
-        extents.clear();
-        auto mapped = view_->map(at, end - at, extents, kMapExtents);
-        if (mapped.has_error()) {
-          from.dirty->mark(at, end - at);
-          return std::move(mapped).error();
-        }
-        at = *mapped;
-        for (const vhdx::Extent& extent : extents) ready_.push_back(work_of(extent));
-      }
+      VHDXM_TRY_VOID(add_dirty_locked(from, *range));
     }
     if (!ready_.empty()) break;
     ++live_at_;
     taken_to_ = 0;
   }
-  pass_bytes_ += bytes;
   most_.queued_items = std::max<std::uint64_t>(most_.queued_items, ready_.size());
+  return {};
+}
+
+// What a frame is on its way of stays dirty, and is for the next pass.
+Result<void> ExtentQueue::add_dirty_locked(const LiveSource& from, const DirtyRange& range) {
+  const std::uint64_t end = range.offset + range.length;
+  std::vector<vhdx::Extent> extents;
+  for (std::uint64_t at = range.offset; at < end;) {
+    BusyRanges::Run run{.length = end - at, .busy = false};
+    if (mirrored_pass_) run = busy_[disk_].run(at, end - at);
+    if (run.busy) {
+      from.dirty->mark(at, run.length);
+      at += run.length;
+      continue;
+    }
+    extents.clear();
+    auto mapped = view_->map(at, run.length, extents, kMapExtents);
+    if (mapped.has_error()) {
+      from.dirty->mark(at, end - at);
+      return std::move(mapped).error();
+    }
+    if (mirrored_pass_) busy_[disk_].add(at, *mapped - at);
+    pass_bytes_.all += *mapped - at;
+    at = *mapped;
+    for (const vhdx::Extent& extent : extents) ready_.push_back(work_of(extent));
+  }
   return {};
 }
 
@@ -269,13 +286,19 @@ Result<ExtentQueue::Pull> ExtentQueue::pull(Batch& out, std::chrono::millisecond
     if (active_) {
       VHDXM_TRY_VOID(refill_locked());
       VHDXM_TRY_VOID(refill_held_locked());
-      if (take_locked(out)) return Pull::kBatch;
+      VHDXM_TRY(const bool took, take_next_locked(out));
+      if (took) return Pull::kBatch;
       // A pass may turn out to be over when nothing is left to be acknowledged.
       if (pass_is_sent_locked()) finish_if_sent(lock);
       if (!lock.owns_lock()) lock.lock();
       if (stopped_) return Pull::kStopped;
     }
-    if (changed_.wait_until(lock, until) == std::cv_status::timeout) return Pull::kIdle;
+    // A pass that could be over but for its least time has to be looked at then.
+    const auto due = closes_at_locked().value_or(until);
+    const auto wake = due > std::chrono::steady_clock::now() ? std::min(until, due) : until;
+    if (changed_.wait_until(lock, wake) == std::cv_status::timeout && wake == until) {
+      return Pull::kIdle;
+    }
   }
 }
 
@@ -289,12 +312,17 @@ void ExtentQueue::note_sent(std::uint32_t stream, const Batch& batch,
     in_flight_ += frames.size();
     most_.frames = std::max(most_.frames, in_flight_);
     handed_out_ -= batch.items.size();
+    if (batch.mirrored) {
+      mirrored_under_way_ += frames.size();
+      mirrored_under_way_ -= batch.items.size();
+    }
     std::uint64_t used = 0;
     for (const Sent& sent : frames) {
       if (sent.header.kind == FrameKind::kData) used += sent.header.raw_length;
     }
     credit_back = used < batch.credit_used;
     return_credit_locked(batch.credit_used - used);
+    if (mirrored_pass_ && !batch.mirrored) copying_bytes_ -= batch.credit_used - used;
   }
   if (credit_back) changed_.notify_all();
 }
@@ -310,6 +338,7 @@ Result<void> ExtentQueue::acknowledge_locked(std::uint32_t stream, std::uint64_t
   for (; state.acknowledged < frames; ++state.acknowledged) {
     const FrameHeader& frame = state.in_flight.front().header;
     ledgers_.try_emplace(frame.disk, Ledger(hash_seed_)).first->second.add(frame);
+    settle_locked(state.in_flight.front(), true);
     state.in_flight.pop_front();
     --in_flight_;
     ++acknowledged_;
@@ -346,6 +375,7 @@ Result<ExtentQueue::Requeued> ExtentQueue::requeue(std::uint32_t stream, std::ui
     } else {
       live_[sent.header.disk].dirty->mark(sent.header.virtual_offset, sent.header.raw_length);
     }
+    settle_locked(sent, false);
     state.in_flight.pop_back();
   }
   finish_if_sent(lock);
@@ -364,6 +394,16 @@ void ExtentQueue::give_back(Batch batch) {
     } else {
       for (const WorkItem& item : batch.items) {
         live_[batch.disk].dirty->mark(item.virtual_offset, item.length);
+        if (!mirrored_pass_) continue;
+        busy_[batch.disk].remove(item.virtual_offset, item.length);
+        if (item.mirrored != 0) {
+          mirrored_.came_back({item.mirrored, batch.disk, item.virtual_offset, item.length});
+        }
+      }
+      if (batch.mirrored) {
+        mirrored_under_way_ -= batch.items.size();
+      } else if (mirrored_pass_) {
+        copying_bytes_ -= batch.credit_used;
       }
     }
   }
@@ -391,9 +431,10 @@ void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
   on_disk_sent_(disk, ledger);
 }
 
-bool ExtentQueue::pass_is_sent_locked() const {
-  return active_ && !live_.empty() && live_at_ == live_.size() && ready_.empty() &&
-         in_flight_ == 0 && handed_out_ == 0;
+bool ExtentQueue::pass_is_sent_locked() {
+  if (!active_ || live_.empty() || live_at_ < live_.size() || !ready_.empty()) return false;
+  if (!may_close_locked()) return false;
+  return in_flight_ == 0 && handed_out_ == 0;
 }
 
 // A receiver may grant more than it took.
@@ -436,6 +477,7 @@ void ExtentQueue::stop() {
   {
     const std::lock_guard lock(mutex_);
     stopped_ = true;
+    stop_mirroring_locked();
   }
   changed_.notify_all();
 }

@@ -11,6 +11,10 @@
 // Of disks in use come passes after that: ranges that were written since, taken from the disks'
 // dirty maps just before they are read. What a broken stream did not get across is dirty again, and
 // comes with the next pass: so what is sent again is always newer, never older, than what is there.
+//
+// While writes are mirrored (transfer/mirrored_writes.h), a pass also carries what guests write, as
+// it is written, and a range may come in it more than once. Then a page that is on its way is not
+// taken again before it is known to be written: neither may overtake the other.
 #pragma once
 
 #include <chrono>
@@ -21,16 +25,19 @@
 #include <map>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <span>
 #include <vector>
 
 #include "base/result.h"
+#include "transfer/busy_ranges.h"
 #include "transfer/dirty_map.h"
 #include "transfer/errc.h"
 #include "transfer/frame.h"
 #include "transfer/held_ranges.h"
 #include "transfer/ledger.h"
 #include "transfer/messages.h"
+#include "transfer/mirrored_writes.h"
 #include "vhdx/disk_view.h"
 #include "vhdx/extent.h"
 
@@ -47,6 +54,7 @@ struct WorkItem {
   std::uint64_t file_offset = 0;  ///< kData.
   /// kSame: cells to be compared, and sent if they differ. Whole cells of it.
   std::shared_ptr<const HeldCells> held = {};
+  std::uint64_t mirrored = 0;  ///< The number of the write that waits for it; 0: none.
 
   /// What it can come to on the wire, and what has to be read for it at most. Bytes.
   std::uint64_t payload_bytes() const {
@@ -72,6 +80,7 @@ class ExtentQueue {
     std::uint32_t pass = 0;
     std::uint32_t sector_bytes = 0;  ///< Of the disk.
     std::uint64_t credit_used = 0;
+    bool mirrored = false;  ///< Its items are.
   };
   enum class Pull : std::uint8_t {
     kBatch,
@@ -104,10 +113,48 @@ class ExtentQueue {
   /// written; the thread must not call the queue from it.
   /// Requires: what was begun before is sent.
   void begin_pass(std::uint32_t pass, std::vector<LiveSource> disks, std::function<void()> on_sent);
+
+  /// How writes are mirrored: what the background copy leaves them, and when they are not waited
+  /// for.
+  struct Mirroring {
+    /// Writes are not waited for any more when so long nothing of them arrived at the other side.
+    std::chrono::steady_clock::duration patience{};
+    /// Payload of the background copy that is under way at a time, about. Bytes.
+    std::uint64_t copy_bytes_max = 0;
+    /// A pass lasts at least so long, for writes that come.
+    std::chrono::steady_clock::duration pass_min{};
+  };
+  /// From the next pass on mirror() waits, in this way; until stop_mirroring(), or stop(), or until
+  /// nothing of it arrives. Requires: nothing is being sent.
+  void start_mirroring(const Mirroring& how);
+  /// For those that wait now, too; nothing, if none is to wait.
+  void set_mirror_patience(std::chrono::steady_clock::duration patience);
+  /// Those that wait are not waited for any more; what they wrote comes with the passes.
+  void stop_mirroring();
+  struct MirrorState {
+    bool on = false;
+    bool gave_up = false;          ///< Since start_mirroring(): nothing of it arrived.
+    std::uint64_t bytes = 0;       ///< Of the disks, that were sent so. Whole pages.
+    std::uint64_t writes = 0;      ///< That were answered when both sides had them.
+    std::uint64_t left_dirty = 0;  ///< Writes that were not waited for to their end, or at all.
+  };
+  MirrorState mirror_state() const;
+  /// As WriteMirror::mirror(), of a disk of so many bytes. Waits for kMirroredWaitMax at most, or
+  /// for the patience, if that is longer; of more than kMirroredBytesMax, not at all.
+  void mirror(std::uint32_t disk, std::uint64_t offset, std::uint64_t length,
+              std::uint64_t disk_bytes);
+  static constexpr std::chrono::seconds kMirroredWaitMax{5};
+  static constexpr std::uint64_t kMirroredBytesMax = 64 * 1024 * 1024;
+
   /// What was acknowledged of the disk, in all passes.
   Ledger ledger(std::uint32_t disk) const;
-  /// Bytes that the running pass, or the last one, took out of the dirty maps.
-  std::uint64_t pass_bytes() const;
+  /// Bytes that the running pass, or the last one, took out of the dirty maps, and of that: for
+  /// mirrored writes.
+  struct PassBytes {
+    std::uint64_t all = 0;
+    std::uint64_t mirrored = 0;
+  };
+  PassBytes pass_bytes() const;
   /// What the receiver says of the next held cells, which stand side by side.
   /// Requires: in the order of the disk, none left out, none outside the ranges.
   void add_hashes(std::uint64_t first_cell, std::vector<Hash128> hashes);
@@ -171,10 +218,21 @@ class ExtentQueue {
 
   Result<void> refill_locked();
   Result<void> refill_pass_locked();
-  bool pass_is_sent_locked() const;
+  Result<void> add_dirty_locked(const LiveSource& from, const DirtyRange& range);
+  bool pass_is_sent_locked();
   Result<void> refill_held_locked();
   void note_hashes_used_locked(std::uint32_t cells);
   bool take_locked(Batch& out);
+  Result<bool> take_next_locked(Batch& out);
+  Result<bool> take_mirrored_locked(Batch& out);
+  bool may_take_locked(const MirroredWrites::Part& part, const Batch& out) const;
+  std::uint64_t copy_batch_bytes_locked() const;
+  std::optional<std::chrono::steady_clock::time_point> closes_at_locked() const;
+  bool may_close_locked();
+  void begin_mirrored_pass_locked();
+  void settle_locked(const Sent& sent, bool arrived);
+  void stop_mirroring_locked();
+  static WorkItem work_of(const vhdx::Extent& extent);
   void take_from_locked(std::deque<WorkItem>& from, Batch& out);
   WorkItem first_piece(WorkItem item) const;
   void drop_front_locked(std::deque<WorkItem>& from, std::uint64_t length);
@@ -190,6 +248,7 @@ class ExtentQueue {
   mutable std::mutex mutex_;
   std::condition_variable changed_;
   // State below is protected by mutex_.
+  const std::uint64_t credit_bytes_;  ///< What there was at first.
   std::uint64_t credit_;
   std::uint64_t credit_used_ = 0;  ///< Bytes that were taken and did not come back.
   HighWater most_;
@@ -201,7 +260,21 @@ class ExtentQueue {
   std::vector<LiveSource> live_;  ///< Of the pass; empty otherwise.
   std::size_t live_at_ = 0;       ///< The disk that is taken from.
   std::uint64_t taken_to_ = 0;    ///< Up to where it was. Bytes.
-  std::uint64_t pass_bytes_ = 0;
+  PassBytes pass_bytes_;
+  // Of mirrored writes: extent_queue_mirror.cc.
+  std::optional<Mirroring> mirroring_;
+  MirrorState mirror_state_;
+  MirroredWrites mirrored_;
+  std::condition_variable mirrored_changed_;
+  bool mirrored_pass_ = false;                ///< The pass that is being sent keeps busy_.
+  std::map<std::uint32_t, BusyRanges> busy_;  ///< Of each disk: taken, and not acknowledged.
+  std::chrono::steady_clock::time_point pass_begun_{};
+  std::chrono::steady_clock::time_point last_answer_{};  ///< When something of them arrived.
+  std::optional<std::uint64_t> close_at_;  ///< Writes after this one are for the next pass.
+  std::uint64_t copying_bytes_ = 0;        ///< Payload of the background copy under way.
+  std::uint64_t mirrored_under_way_ = 0;   ///< Items that were handed out, frames in flight.
+  std::uint64_t mirrored_turn_bytes_ = 0;  ///< Taken since the background copy had its turn.
+  std::uint64_t copy_turn_bytes_ = 0;      ///< What that took.
   vhdx::DiskView* view_ = nullptr;
   std::uint64_t mapped_to_ = 0;  ///< The virtual offset up to which the map was read.
   std::deque<WorkItem> ready_;   ///< At most what one look at the map brings, and what came back.

@@ -95,8 +95,25 @@ Result<void> LiveDisk::change(std::uint64_t offset, std::uint64_t length, Durabi
     auto changed = apply();
     if (pass->marks()) dirty_.mark(offset, length);
     if (changed.has_error()) return changed;
+    if (pass->marks() && length > 0) mirror(offset, length);
   }
   return durability == Durability::kNow ? flush() : Result<void>{};
+}
+
+void LiveDisk::set_mirror(std::shared_ptr<WriteMirror> mirror) {
+  const std::lock_guard lock(mirror_mutex_);
+  mirror_ = std::move(mirror);
+  mirrored_ = mirror_ != nullptr;
+}
+
+void LiveDisk::mirror(std::uint64_t offset, std::uint64_t length) {
+  if (!mirrored_) return;
+  std::shared_ptr<WriteMirror> mirror;
+  {
+    const std::lock_guard lock(mirror_mutex_);
+    mirror = mirror_;
+  }
+  if (mirror) mirror->mirror(offset, length);
 }
 
 Result<void> LiveDisk::write(std::uint64_t offset, std::span<const std::byte> bytes,

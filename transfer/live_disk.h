@@ -5,13 +5,16 @@
 // write that anybody was told of.
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
+#include <mutex>
 #include <span>
 #include <string>
 #include <vector>
 
 #include "transfer/dirty_map.h"
+#include "transfer/mirrored_writes.h"
 #include "transfer/shared_gate.h"
 #include "vhdx/disk_writer.h"
 #include "vhdx/image.h"
@@ -78,6 +81,9 @@ class LiveDisk {
   /// What was written since writes are tracked.
   DirtyMap& dirty() { return dirty_; }
   SharedGate& gate() { return *gate_; }
+  /// From now on what changes the disk, and is marked, goes there too before it is acknowledged;
+  /// null: not any more, but calls that are under way may still be there.
+  void set_mirror(std::shared_ptr<WriteMirror> mirror);
 
   /// Flushes, and leaves a file with an empty log. Afterwards every call that changes something
   /// fails with vhdx::Errc::kClosed.
@@ -89,6 +95,7 @@ class LiveDisk {
   template <class Change>
   Result<void> change(std::uint64_t offset, std::uint64_t length, Durability durability,
                       Change apply);
+  void mirror(std::uint64_t offset, std::uint64_t length);
   Result<void> read_sectors(std::uint64_t offset, std::span<std::byte> out);
   Result<void> write_zero_bytes(std::uint64_t offset, std::uint64_t length);
 
@@ -96,6 +103,9 @@ class LiveDisk {
   const std::unique_ptr<vhdx::Image> image_;        ///< Null if it is written.
   const std::shared_ptr<SharedGate> gate_;
   DirtyMap dirty_;
+  std::mutex mirror_mutex_;
+  std::shared_ptr<WriteMirror> mirror_;  ///< Protected by mirror_mutex_.
+  std::atomic<bool> mirrored_{false};    ///< Whether it is worth a look.
 };
 
 }  // namespace vhdxm::transfer

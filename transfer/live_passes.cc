@@ -8,6 +8,7 @@
 
 #include "base/check.h"
 #include "base/size_text.h"
+#include "transfer/wait_clock.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -19,6 +20,13 @@ constexpr std::size_t kPassReportsMax = 1000;
 constexpr std::chrono::milliseconds kRestTime{100};
 // A pass shorter than this is not followed at once by the next.
 constexpr std::chrono::milliseconds kPassTimeMin{20};
+// A mirrored pass is agreed on when it has lasted so long: while that is done, writes wait.
+constexpr std::chrono::milliseconds kMirroredPassTimeMin{50};
+constexpr std::chrono::milliseconds kMirroredRestTime{1000};
+// Of max_pause, what the background copy may have under way: a write that comes waits for it.
+constexpr double kCopyAheadShare = 0.25;
+constexpr double kCopyAheadBytesMin = 256 * 1024;
+constexpr double kCopyAheadBytesMax = 1024.0 * 1024 * 1024;
 
 std::string rate_text(double bytes_per_second) {
   return format_size(static_cast<std::uint64_t>(bytes_per_second)) + "/s";
@@ -104,7 +112,17 @@ void LivePasses::enter(LivePhase phase) {
     progress_.predicted_pause = convergence_.predicted_pause();
     progress_.throttled_to = convergence_.throttle_bytes_per_second();
   }
+  refresh();
   job_->tell();
+}
+
+void LivePasses::refresh() {
+  const ExtentQueue::MirrorState state = job_->mirror_state();
+  const std::lock_guard lock(mutex_);
+  progress_.mirroring = state.on;
+  progress_.mirrored_bytes = state.bytes;
+  progress_.mirrored_writes = state.writes;
+  progress_.mirrored_left = state.left_dirty;
 }
 
 void LivePasses::on_introduced(HandoverBody answer) {
@@ -143,11 +161,34 @@ void LivePasses::pass_ended(const PassReport& report) {
 }
 
 void LivePasses::begin_pass(Stage stage) {
+  begin_pass(stage, stage == Stage::kLastPass ? LivePhase::kHeld : LivePhase::kPasses);
+}
+
+void LivePasses::begin_pass(Stage stage, LivePhase phase) {
   stage_ = stage;
   ++pass_;
   pass_begun_ = std::chrono::steady_clock::now();
-  enter(stage == Stage::kLastPass ? LivePhase::kHeld : LivePhase::kPasses);
+  if (stage == Stage::kPass && convergence_.mirrors()) job_->mirror(mirroring(phase));
+  enter(phase);
   job_->begin_pass(pass_);
+}
+
+ExtentQueue::Mirroring LivePasses::mirroring(LivePhase phase) const {
+  const double pause_s = std::min(seconds(convergence_.max_pause()), 1.0);
+  const double ahead = convergence_.copy_rate() * pause_s * kCopyAheadShare;
+  return {.patience = convergence_.max_pause(),
+          .copy_bytes_max =
+              static_cast<std::uint64_t>(std::clamp(ahead, kCopyAheadBytesMin, kCopyAheadBytesMax)),
+          .pass_min = phase == LivePhase::kWaiting ? kMirroredRestTime : kMirroredPassTimeMin};
+}
+
+// A partition must not hang guests: they write as before, slowed down as they were.
+void LivePasses::look_after_mirroring() {
+  if (!convergence_.mirrors() || !job_->mirror_state().gave_up) return;
+  convergence_.on_mirror_stopped();
+  source_.gate().throttle(convergence_.throttle_bytes_per_second());
+  const std::lock_guard lock(mutex_);
+  ++progress_.mirror_stops;
 }
 
 void LivePasses::on_pass_sent() {
@@ -160,9 +201,11 @@ void LivePasses::on_pass_done(std::chrono::microseconds sync) {
   if (stage_ != Stage::kPass && stage_ != Stage::kLastPass) return;
   const TimePoint now = std::chrono::steady_clock::now();
   const bool held = stage_ == Stage::kLastPass;
+  const ExtentQueue::PassBytes sent = job_->pass_bytes();
   const PassReport report{.pass = pass_,
                           .held = held,
-                          .sent_bytes = job_->pass_bytes(),
+                          .sent_bytes = sent.all,
+                          .mirrored_bytes = sent.mirrored,
                           .marked_bytes = source_.marked_bytes() - marked_before_,
                           .dirty_bytes = source_.dirty_bytes(),
                           .copying = pass_copied_ - pass_begun_,
@@ -175,6 +218,7 @@ void LivePasses::on_pass_done(std::chrono::microseconds sync) {
     if (report.dirty_bytes > 0) return begin_pass(Stage::kLastPass);
     return begin_handover();
   }
+  look_after_mirroring();
   const auto next = convergence_.on_pass({.sent_bytes = report.sent_bytes,
                                           .copying = report.copying,
                                           .agreeing = report.agreeing,
@@ -189,16 +233,20 @@ void LivePasses::decide(Convergence::Step step) {
   switch (step) {
     case Convergence::Step::kPass: {
       const auto took = std::chrono::steady_clock::now() - pass_begun_;
-      if (took < kPassTimeMin) return rest(kPassTimeMin - took);
+      if (took < kPassTimeMin && !convergence_.mirrors()) return rest(kPassTimeMin - took);
       return begin_pass(Stage::kPass);
     }
     case Convergence::Step::kRest:
+      if (convergence_.mirrors()) return begin_pass(Stage::kPass, LivePhase::kWaiting);
       enter(LivePhase::kWaiting);
       return rest(kRestTime);
     case Convergence::Step::kHold:
       return hold();
     case Convergence::Step::kThrottle:
       source_.gate().throttle(convergence_.throttle_bytes_per_second());
+      return begin_pass(Stage::kPass);
+    case Convergence::Step::kMirror:
+      source_.gate().throttle(0);
       return begin_pass(Stage::kPass);
     case Convergence::Step::kGiveUp:
       break;
@@ -225,6 +273,8 @@ void LivePasses::rest(Convergence::Duration time) {
 
 void LivePasses::hold() {
   stage_ = Stage::kDraining;
+  // Those that wait have landed, and are dirty: the last pass brings them.
+  job_->stop_mirroring();
   enter(LivePhase::kHeld);
   on_worker([this, longest = convergence_.max_pause()] {
     SharedGate& gate = source_.gate();
@@ -335,6 +385,7 @@ void LivePasses::take_step(const CutoverSource::Step& step) {
 void LivePasses::on_over() {
   if (stage_ == Stage::kOver) return;
   stage_ = Stage::kOver;
+  job_->stop_mirroring();
   timer_->cancel();
   deadline_->cancel();
   asio::post(job_->worker, [this] { end(false); });
@@ -383,6 +434,7 @@ void LivePasses::set_max_pause(Convergence::Duration max_pause) {
   if (!job_) return;
   post([this, max_pause] {
     convergence_.set_max_pause(max_pause);
+    job_->set_mirror_patience(max_pause);
     {
       const std::lock_guard lock(mutex_);
       progress_.max_pause = max_pause;

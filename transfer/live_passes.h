@@ -35,7 +35,12 @@ class LivePasses {
     std::function<void(std::uint32_t pass)> begin_pass;  ///< Answer: on_pass_sent().
     std::function<void(std::uint32_t pass)> agree;       ///< Answer: on_pass_done().
     std::function<std::vector<PassLedger>()> ledgers;
-    std::function<std::uint64_t()> pass_bytes;
+    std::function<ExtentQueue::PassBytes()> pass_bytes;
+    /// Between passes: writes are mirrored from the next one on.
+    std::function<void(const ExtentQueue::Mirroring&)> mirror;
+    std::function<void(Convergence::Duration)> set_mirror_patience;
+    std::function<void()> stop_mirroring;
+    std::function<ExtentQueue::MirrorState()> mirror_state;
     std::function<void(HandoverBody)> send;
     std::function<void()> finish;  ///< The destination owns the disks.
     std::function<void(const Error&, const std::string&)> fail;
@@ -54,6 +59,7 @@ class LivePasses {
   void on_pass_sent();
   void on_pass_done(std::chrono::microseconds sync);
   void on_handover(HandoverBody body);
+  void refresh();  ///< What is told of the progress, in between.
   /// The job is over: writes go ahead as soon as the attempt, if there is one, is void.
   void on_over();
   /// After the worker has ended: the same, if it was not done yet. Well: the destination owns.
@@ -89,6 +95,9 @@ class LivePasses {
   void step(std::function<CutoverSource::Step()> task);
   void take_step(const CutoverSource::Step& step);
   void begin_pass(Stage stage);
+  void begin_pass(Stage stage, LivePhase phase);
+  ExtentQueue::Mirroring mirroring(LivePhase phase) const;
+  void look_after_mirroring();
   void decide(Convergence::Step step);
   void pass_ended(const PassReport& report);
   void rest(Convergence::Duration time);

@@ -57,6 +57,22 @@ Result<vhdx::BlockPlan> plan_of(LiveDisk& disk) {
   return plan;
 }
 
+// Keeps the queue as long as a write may be in it.
+class QueueMirror final : public WriteMirror {
+ public:
+  QueueMirror(std::shared_ptr<ExtentQueue> queue, std::uint32_t disk, std::uint64_t disk_bytes)
+      : queue_(std::move(queue)), disk_(disk), disk_bytes_(disk_bytes) {}
+
+  void mirror(std::uint64_t offset, std::uint64_t length) override {
+    queue_->mirror(disk_, offset, length, disk_bytes_);
+  }
+
+ private:
+  const std::shared_ptr<ExtentQueue> queue_;
+  const std::uint32_t disk_;
+  const std::uint64_t disk_bytes_;
+};
+
 void append(std::vector<vhdx::Extent>& out, std::size_t first, const vhdx::Extent& extent) {
   if (out.size() > first && out.back().kind == extent.kind) {
     out.back().length += extent.length;  // of data, too: the file is the disk itself
@@ -185,10 +201,15 @@ LiveSource::~LiveSource() {
 void LiveSource::stop() {
   // Once: the gate may be another job's by then.
   if (std::exchange(left_, true)) return;
+  mirror_over(nullptr);
   SharedGate& gate = disks_.front().disk->gate();
   gate.throttle(0);
   if (gate.state() == WriteGate::State::kHeld) gate.let_go();
   if (gate.state() == WriteGate::State::kTracking) gate.stop_tracking();
+}
+
+void LiveSource::leave_as_it_is() {
+  if (!std::exchange(left_, true)) mirror_over(nullptr);
 }
 
 std::vector<OfferDisk> LiveSource::offer() const {
@@ -210,6 +231,13 @@ std::vector<ExtentQueue::LiveSource> LiveSource::sources() {
     sources.push_back({.view = view.get(), .dirty = &view->disk().dirty()});
   }
   return sources;
+}
+
+void LiveSource::mirror_over(const std::shared_ptr<ExtentQueue>& queue) {
+  for (std::uint32_t disk = 0; disk < size(); ++disk) {
+    LiveDisk& one = *disks_[disk].disk;
+    one.set_mirror(queue ? std::make_shared<QueueMirror>(queue, disk, one.size_bytes()) : nullptr);
+  }
 }
 
 std::uint64_t LiveSource::dirty_bytes() const {

@@ -78,6 +78,8 @@ class LiveSource final : public SendSource {
   SharedGate& gate() { return disks_.front().disk->gate(); }
   /// For passes after the first.
   std::vector<ExtentQueue::LiveSource> sources();
+  /// Changes of the disks go over `queue` too, as it says; null: not any more.
+  void mirror_over(const std::shared_ptr<ExtentQueue>& queue);
   /// Of all disks. Bytes, whole pages.
   std::uint64_t dirty_bytes() const;
   /// Bytes of pages that became dirty so far: what a rate is computed from.
@@ -86,7 +88,7 @@ class LiveSource final : public SendSource {
   /// has nothing to do with the gate any more: another job may begin.
   void stop();
   /// Whatever the gate does, it goes on doing: who owns the disks is not known.
-  void leave_as_it_is() { left_ = true; }
+  void leave_as_it_is();
 
  private:
   explicit LiveSource(std::vector<MovingDisk> disks) : disks_(std::move(disks)) {}

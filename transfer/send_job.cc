@@ -222,6 +222,7 @@ asio::awaitable<void> SendJob::report_regularly() {
     if (ended_) break;
     give_up_stalled();
     look_for_stall();
+    if (live_ != nullptr) live_->refresh();
     tell_progress();
   }
 }
@@ -294,7 +295,7 @@ void SendJob::start_streams_job() {
                                                     shares_.compressors);
   }
   pool_ = std::make_unique<BufferPool>(welcome.extent_bytes_max, streams);
-  queue_ = std::make_unique<ExtentQueue>(
+  queue_ = std::make_shared<ExtentQueue>(
       welcome.extent_bytes_max, welcome.credit_bytes, session_->hash_seed(),
       [this](std::uint32_t disk, const Ledger& ledger) {
         // Called inside an acknowledgement, on the control
@@ -426,6 +427,21 @@ void SendJob::attach_live() {
        .agree = [this](std::uint32_t pass) { session_->on_pass_copied(pass, pass_ledgers()); },
        .ledgers = [this] { return pass_ledgers(); },
        .pass_bytes = [this] { return queue_->pass_bytes(); },
+       .mirror =
+           [this](const ExtentQueue::Mirroring& how) {
+             queue_->start_mirroring(how);
+             live_source_->mirror_over(queue_);
+           },
+       .set_mirror_patience =
+           [this](Convergence::Duration patience) {
+             if (queue_) queue_->set_mirror_patience(patience);
+           },
+       .stop_mirroring =
+           [this] {
+             if (queue_) queue_->stop_mirroring();
+           },
+       .mirror_state =
+           [this] { return queue_ ? queue_->mirror_state() : ExtentQueue::MirrorState{}; },
        .send = [this](HandoverBody body) { session_->send_handover(std::move(body)); },
        .finish = [this] { session_->on_handed_over(); },
        .fail =

@@ -117,7 +117,7 @@ class SendJob {
   ModeSteering steering_;
   std::unique_ptr<CompressorPool> compressors_;  ///< Null: nothing is compressed.
   RateLimiter limiter_;
-  std::unique_ptr<ExtentQueue> queue_;
+  std::shared_ptr<ExtentQueue> queue_;  ///< Mirrored writes may have it longer than the job.
   std::unique_ptr<SendStreamJob> streams_job_;
   std::vector<std::unique_ptr<SendStream>> streams_;
   /// When a stream last got something done, by its number.

@@ -26,9 +26,10 @@ def numbered(number):
 class Guest(threading.Thread):
     """Numbers sectors until a write fails; remembers what was acknowledged, and goes on reading."""
 
-    def __init__(self, uri, size, seed, known=None, flags=0):
+    def __init__(self, uri, size, seed, known=None, flags=0, offset=0):
         super().__init__()
         self.flags = flags
+        self.first = offset // SECTOR
         self.handle = nbd.NBD()
         self.handle.connect_uri(uri)
         self.sectors = size // SECTOR
@@ -42,7 +43,7 @@ class Guest(threading.Thread):
 
     def run(self):
         while not self.done.is_set():
-            sector = self.random.randrange(self.sectors)
+            sector = self.first + self.random.randrange(self.sectors)
             self.count += 1
             try:
                 self.handle.pwrite(numbered(self.count), sector * SECTOR, self.flags)
@@ -86,6 +87,45 @@ class Guest(threading.Thread):
         self.handle.shutdown()
 
 
+class FastGuest(threading.Thread):
+    """Rewrites `size` bytes from `begin` on again and again, 256 KiB at a time."""
+
+    PIECE = 256 * 1024
+
+    def __init__(self, uri, begin, size):
+        super().__init__()
+        self.handle = nbd.NBD()
+        self.handle.connect_uri(uri)
+        self.places = range(begin, begin + size, self.PIECE)
+        self.acknowledged = {}
+        self.failure = None
+        self.round_done = threading.Event()
+        self.done = threading.Event()
+
+    @classmethod
+    def piece(cls, number):
+        return os.urandom(16) + number.to_bytes(16, "little") * (cls.PIECE // 16 - 1)
+
+    def run(self):
+        number = 0
+        while not self.done.is_set():
+            for place in self.places:
+                number += 1
+                piece = self.piece(number)
+                try:
+                    self.handle.pwrite(piece, place)
+                except nbd.Error as error:
+                    self.failure = error
+                    self.round_done.set()
+                    return
+                self.acknowledged[place] = piece
+            self.round_done.set()
+
+    def check(self, handle):
+        for place, piece in self.acknowledged.items():
+            assert handle.pread(len(piece), place) == piece, place
+
+
 class LiveHosts(support.DiskTest):
     """Two hosts, and what a test does with them."""
     SIZE = 64 * MIB
@@ -122,9 +162,9 @@ class LiveHosts(support.DiskTest):
         self.assertEqual(outcome.code, 0, outcome)
         return outcome.of_type("disk_added")[0]
 
-    def guest(self, host, name="web01", known=None, flags=0, size=SIZE):
+    def guest(self, host, name="web01", known=None, flags=0, size=SIZE, offset=0):
         disk = self.exported(host, name)
-        guest = Guest(disk["uri"], size, self.random.getrandbits(32), known, flags)
+        guest = Guest(disk["uri"], size, self.random.getrandbits(32), known, flags, offset)
         guest.start()
         self.addCleanup(guest.done.set)
         guest.write_more()
@@ -422,6 +462,96 @@ class LiveTest(LiveHosts):
         guest.wait_until_fenced()
         self.assert_holds(self.there, guest)
         self.assertNotEqual(self.exported(self.there)["mover_pid"], pid)
+        guest.leave()
+        self.assert_sound(self.there, guest)
+
+    # --- guests that write faster than the link -------------------------------------------------
+    # However much writes are slowed down, each waits for half a second at most: ten of them write
+    # 5 MiB a second, and a pass over the 5 MiB that they write to takes longer than the pause. What
+    # they have in hand, 2.5 MiB, fits it.
+    TOO_SLOW = ("--limit", "4M", "--max-pause", "900ms", "--mode", "plain")
+
+    def fast_guests(self):
+        """Each rewrites a part of the disk of its own, all the time, in large writes."""
+        path = self.exported(self.here)["uri"]
+        share = 2 * FastGuest.PIECE
+        guests = [FastGuest(path, number * share, share) for number in range(10)]
+        for guest in guests:
+            guest.start()
+            self.addCleanup(guest.done.set)
+        for guest in guests:
+            assert guest.round_done.wait(support.PATIENCE_SECONDS)
+        return guests
+
+    def test_guests_that_write_faster_than_the_link_converge_by_mirrored_writes(self):
+        self.added(self.here, megabytes=4)
+        guests = self.fast_guests()
+        numbering = self.guest(self.here, size=64 * SECTOR, offset=32 * MIB)
+        job = self.detached(self.here, self.there, *self.TOO_SLOW)
+        slowed = set()
+        told = set()
+
+        def done(now):
+            live = now["progress"].get("live", {})
+            slowed.add(live.get("throttled_to_bytes_per_second", 0))
+            told.add((live.get("mirroring"), now["progress"].get("phase")))
+            return now["state"] == "done"
+        over = self.wait_for(self.here, job, done)
+        self.assertEqual(over["mirror"], "auto")
+        self.assertGreaterEqual(len(slowed), 5, "guests were slowed down first")
+        self.assertIn((True, "mirrored passes"), told)
+        self.assertEqual(over["ownership"], "web01.vhdx: the destination owns it.")
+        live = over["report"]["live"]
+        self.assertGreater(live["mirrored_writes"], 0, live)
+        self.assertGreater(live["mirrored_bytes"], 0, live)
+        self.assertFalse(live["mirroring"])
+        numbering.wait_until_fenced()
+        for guest in guests:
+            guest.join(support.PATIENCE_SECONDS)
+            self.assertEqual(guest.failure.errnum, errno.EPERM)
+        self.assert_holds(self.there, numbering)
+        handle = nbd.NBD()
+        handle.connect_uri(self.exported(self.there)["uri"])
+        for guest in guests:
+            guest.check(handle)
+            guest.handle.shutdown()
+        handle.shutdown()
+        numbering.leave()
+        said = support.run("watch", job, "--control", self.here.control)
+        self.assertEqual(said.code, 0, said)
+        self.assertIn(f"{live['mirrored_writes']} writes, ", said.out.decode())
+        self.assert_sound(self.there, numbering)
+
+    def test_without_mirrored_writes_that_ends_honestly(self):
+        self.added(self.here, megabytes=4)
+        guests = self.fast_guests()
+        job = self.detached(self.here, self.there, *self.TOO_SLOW, "--mirror", "never")
+        over = self.wait_for_state(self.here, job, "failed")
+        self.assertEqual((over["mirror"], over["exit"]), ("never", 1))
+        self.assertIn("Nothing was handed over", over["message"])
+        self.assertEqual(over["ownership"], "web01.vhdx: the source owns it.")
+        self.assertEqual(self.state_of(self.here), "exported")
+        for guest in guests:
+            guest.done.set()
+            guest.join(support.PATIENCE_SECONDS)
+            self.assertIsNone(guest.failure)
+            guest.check(guest.handle)
+            guest.handle.shutdown()
+
+    def test_every_write_mirrored_if_that_is_asked_for(self):
+        self.added(self.here)
+        guest = self.guest(self.here)
+        job = self.detached(self.here, self.there, "--cutover", "manual", "--mirror", "always",
+                            "--max-pause", "5s")
+        self.wait_for(self.here, job,
+                      lambda now: now["progress"].get("live", {}).get("mirrored_writes", 0) > 300)
+        self.wait_for_phase(self.here, job, "ready")
+        guest.write_more()
+        self.assertEqual(self.here.command("cutover", job).code, 0)
+        over = self.wait_for_state(self.here, job, "done")
+        self.assertEqual(over["report"]["live"]["mirror_stops"], 0, over)
+        guest.wait_until_fenced()
+        self.assert_holds(self.there, guest)
         guest.leave()
         self.assert_sound(self.there, guest)
 

@@ -28,6 +28,7 @@ ServiceJob a_job() {
   job.limit = ~std::uint64_t{0};
   job.max_pause_ms = 20;
   job.cutover = "manual";
+  job.mirror = "always";
   job.state = State::kFailed;
   job.created = "2026-11-29T17:00:00.000Z";
   job.started = "2026-11-29T17:00:01.000Z";
@@ -54,7 +55,7 @@ TEST(ServiceJob, ItsRecordHasEveryMember) {
 TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   auto whole = boost::json::parse(encode(a_job())).as_object();
   // What earlier versions did not know may be missing.
-  const std::set<std::string> later = {"max_pause_ms", "cutover"};
+  const std::set<std::string> later = {"max_pause_ms", "cutover", "mirror"};
   for (const auto& member : whole) {
     auto less = whole;
     less.erase(member.key());
@@ -80,6 +81,7 @@ TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
                                     {"exit", -1},
                                     {"streams", 1.5},
                                     {"cutover", "later"},
+                                    {"mirror", "often"},
                                     {"max_pause_ms", 60001},
                                     {"report", 1}}) {
     auto wrong = whole;
@@ -122,6 +124,9 @@ TEST(ServiceJob, TwoAskTheSameWhateverBecameOfThem) {
   other.message = "else";
   EXPECT_TRUE(job.asks_the_same(other));
   other.max_pause_ms = 21;
+  EXPECT_FALSE(job.asks_the_same(other));
+  other = job;
+  other.mirror = "never";
   EXPECT_FALSE(job.asks_the_same(other));
   other = job;
   other.port = 1;

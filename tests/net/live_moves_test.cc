@@ -7,6 +7,7 @@
 #include <map>
 #include <optional>
 #include <set>
+#include <thread>
 
 #include "tests/net/live_guest.h"
 #include "tests/net/net_test.h"
@@ -367,6 +368,152 @@ TEST_F(LiveMoves, AGuestFasterThanTheLinkEndsItHonestly) {
   EXPECT_FALSE(sender.live_progress().pause.has_value());
   EXPECT_EQ(sender.outcome(), State::kVoid);
   EXPECT_EQ(gate_->throttled_to(), 0U);
+  guest.stop();
+  EXPECT_EQ(guest.refused() + guest.errors(), 0U);
+}
+
+// What they write to does not fit the pause at the job's rate, and they are faster than that.
+class FastWriters {
+ public:
+  static constexpr std::uint64_t kBytes = 10 * kMiB;
+  static constexpr std::uint64_t kEach = 64 * 1024;
+
+  explicit FastWriters(const std::shared_ptr<LiveDisk>& disk) : guest(disk, 1) {
+    for (std::uint64_t half = 0; half < 2; ++half) {
+      threads_.emplace_back([this, half] {
+        for (std::uint64_t at = 0; !stopping_ && guest.refused() + guest.errors() == 0;
+             at = (at + kEach) % (kBytes / 2)) {
+          guest.write(half * kBytes / 2 + at, kEach);
+        }
+      });
+    }
+  }
+  ~FastWriters() { stop(); }
+  FastWriters(const FastWriters&) = delete;
+  FastWriters& operator=(const FastWriters&) = delete;
+  void stop() {
+    stopping_ = true;
+    for (std::thread& thread : threads_) thread.join();
+    threads_.clear();
+  }
+  static LiveSenderOptions slow_link(LiveSenderOptions options) {
+    options.sender.limit_bytes_per_second = 16 * kMiB;
+    options.sender.mode = Mode::kPlain;
+    options.limits.max_pause = 200ms;
+    options.limits.hopeless = 1ms;
+    options.limits.throttle_steps_max = 0;
+    // What a shared processor does to a hold, or to an answer, is of no matter here.
+    options.limits.stall = 1h;
+    options.limits.holds_max = 1000;
+    options.limits.mirror_starts_max = 1000;
+    return options;
+  }
+
+  LiveGuest guest;
+
+ private:
+  std::atomic<bool> stopping_{false};
+  std::vector<std::thread> threads_;
+};
+
+TEST_F(LiveMoves, GuestsFasterThanTheLinkConvergeByMirroredWrites) {
+  RunningReceiver receiver(live_receiver_options());
+  const auto disk = open(write_disk(source_, "a.vhdx", data_disk(small_geometry(24 * kMiB), 0, 1)));
+  FastWriters writers(disk);
+  LiveSender sender(FastWriters::slow_link(options_for({{disk, "a.vhdx"}}, receiver.port())),
+                    cutover_);
+  ASSERT_TRUE(succeeded(sender.run()));
+  writers.stop();
+  EXPECT_EQ(writers.guest.errors(), 0U);
+  expect_disk(target_ / "a.vhdx", writers.guest.content());
+  const LiveProgress live = sender.live_progress();
+  EXPECT_GT(live.mirrored_writes, 0U);
+  EXPECT_GE(live.mirrored_bytes, live.mirrored_writes * FastWriters::kEach);
+  EXPECT_FALSE(live.mirroring) << "not while writes are held, and after that";
+  EXPECT_TRUE(std::any_of(live.passes.begin(), live.passes.end(), [](const PassReport& pass) {
+    return pass.mirrored_bytes > 0 && pass.mirrored_bytes < pass.sent_bytes;
+  })) << "and the background copy goes on";
+}
+
+TEST_F(LiveMoves, WithoutMirroredWritesThatEndsHonestly) {
+  RunningReceiver receiver(live_receiver_options());
+  const auto disk = open(write_disk(source_, "a.vhdx", data_disk(small_geometry(24 * kMiB), 0, 1)));
+  FastWriters writers(disk);
+  LiveSenderOptions options =
+      FastWriters::slow_link(options_for({{disk, "a.vhdx"}}, receiver.port()));
+  options.limits.mirror = Convergence::Mirror::kNever;
+  LiveSender sender(options, cutover_);
+  const auto result = sender.run();
+  ASSERT_TRUE(failed_as(result, FailureClass::kFailed, "Nothing was handed over"));
+  EXPECT_EQ(result.error().error.code, Errc::kNotConverging);
+  EXPECT_EQ(sender.live_progress().mirrored_writes, 0U);
+  EXPECT_EQ(cutover_.attempts, 0U);
+  writers.stop();
+  EXPECT_EQ(writers.guest.refused() + writers.guest.errors(), 0U);
+}
+
+// Streams break all the time, and writes wait for what was on them.
+TEST_F(LiveMoves, MirroredFromTheSecondPassOnWhileStreamsBreak) {
+  RunningReceiver receiver(live_receiver_options());
+  test::TcpProxy proxy(receiver.port(), [](std::size_t connection) {
+    test::ProxyRule rule;
+    if (connection > 0 && connection < 8) {
+      rule.up = {.kind = test::ProxyFault::Kind::kCut, .after_bytes = kMiB * connection};
+    }
+    return rule;
+  });
+  const auto disk = make("a.vhdx");
+  LiveGuest guest(disk, seed_);
+  guest.start(2, 20 * kMiB);
+  LiveSenderOptions options = options_for({{disk, "a.vhdx"}}, proxy.port());
+  options.sender.mode = Mode::kPlain;
+  options.limits.mirror = Convergence::Mirror::kAlways;
+  options.limits.hold_when_ready = false;
+  LiveSender* running = nullptr;
+  LiveSender sender(options, cutover_, [&](const Progress&, const LiveProgress& live) {
+    if (live.mirrored_writes >= 100) running->cut_over();
+  });
+  running = &sender;
+  const auto result = sender.run();
+  ASSERT_TRUE(succeeded(result));
+  guest.join();
+  EXPECT_EQ(guest.errors(), 0U);
+  EXPECT_GE(sender.live_progress().mirrored_writes, 100U);
+  EXPECT_GT(result->streams_replaced, 0U);
+  expect_disk(target_ / "a.vhdx", guest.content());
+}
+
+// A partition must not hang the guest: what is not answered is acknowledged here.
+TEST_F(LiveMoves, AnAnswerThatNeverComesLetsMirroredWritesGo) {
+  RunningReceiver receiver(live_receiver_options());
+  // Data streams are taken and never passed on once the first passes are through.
+  test::TcpProxy proxy(receiver.port(), [](std::size_t connection) {
+    test::ProxyRule rule;
+    if (connection > 0) {
+      rule.up = {.kind = test::ProxyFault::Kind::kStall, .after_bytes = 6 * kMiB};
+    }
+    return rule;
+  });
+  const auto disk = open(write_disk(source_, "a.vhdx", data_disk(small_geometry(24 * kMiB), 0, 1)));
+  LiveGuest guest(disk, seed_);
+  guest.start(1, 20 * kMiB);
+  LiveSenderOptions options = options_for({{disk, "a.vhdx"}}, proxy.port());
+  options.limits.mirror = Convergence::Mirror::kAlways;
+  options.limits.hold_when_ready = false;
+  options.limits.max_pause = 200ms;
+  options.limits.stall = options.limits.hopeless = 1h;
+  LiveSender* running = nullptr;
+  std::optional<std::uint64_t> written;
+  LiveSender sender(options, cutover_, [&](const Progress&, const LiveProgress& live) {
+    if (live.mirroring || live.mirrored_writes == 0) return;
+    if (!written) written = guest.writes();
+    if (guest.writes() > *written + 10) running->cancel();
+  });
+  running = &sender;
+  EXPECT_TRUE(failed_as(sender.run(), FailureClass::kCancelled));
+  const LiveProgress live = sender.live_progress();
+  EXPECT_GT(live.mirrored_writes, 0U);
+  EXPECT_GT(live.mirrored_left, 0U);
   guest.stop();
   EXPECT_EQ(guest.refused() + guest.errors(), 0U);
 }

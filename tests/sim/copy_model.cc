@@ -64,13 +64,15 @@ void CopyModel::mark(std::uint32_t disk, std::uint32_t page) {
   maps_[disk]->mark(page * kDirtyPageBytes, kDirtyPageBytes);
 }
 
-void CopyModel::send_mirrored(std::uint32_t disk, std::uint32_t page, std::uint64_t value,
-                              std::uint64_t write, std::uint32_t stream) {
-  const Frame frame{disk, page, value, write};
+bool CopyModel::hasten(std::uint32_t disk, std::uint32_t page, const std::vector<PageStore>& disks,
+                       std::uint64_t write, std::uint32_t stream) {
+  if (streams_[stream].broken) return false;
+  maps_[disk]->clean(page * kDirtyPageBytes, kDirtyPageBytes);
+  const Frame frame{disk, page, disks[disk].now[page], write};
   locks_[index(disk, page)] = true;
-  if (streams_[stream].broken) return give_up(frame);
   streams_[stream].unacked.push_back(frame);
   streams_[stream].network.push_back(frame);
+  return true;
 }
 
 bool CopyModel::take_page() {

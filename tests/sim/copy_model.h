@@ -40,7 +40,7 @@ class CopyModel {
     std::uint64_t value = 0;
     std::uint64_t mirrored = 0;  ///< The number of the guest's write; 0: a copy.
   };
-  /// A guest's write that was mirrored is at the other side, or has to be marked instead.
+  /// A guest's write that was mirrored is at the other side, or its stream broke: dirty again.
   struct MirrorAnswer {
     std::uint64_t write = 0;
     bool marked = false;
@@ -63,9 +63,10 @@ class CopyModel {
   void mark(std::uint32_t disk, std::uint32_t page);
   void reserve(std::uint32_t disk, std::uint32_t page);
   bool locked(std::uint32_t disk, std::uint32_t page) const { return locks_[index(disk, page)]; }
-  /// Requires: not locked.
-  void send_mirrored(std::uint32_t disk, std::uint32_t page, std::uint64_t value,
-                     std::uint64_t write, std::uint32_t stream);
+  /// What landed on the page, and is marked, goes before its turn: it is taken, read and sent.
+  /// False: that stream is broken. Requires: not locked.
+  bool hasten(std::uint32_t disk, std::uint32_t page, const std::vector<PageStore>& disks,
+              std::uint64_t write, std::uint32_t stream);
   std::vector<MirrorAnswer> take_answers() { return std::exchange(answers_, {}); }
 
   // Events; false if there was nothing to do.

@@ -48,34 +48,40 @@ bool Simulation::advance_write(Write& write) {
       if (marks && options_.planted == Planted::kMarkBeforeWrite) {
         copy_.mark(write.disk, write.page);
       }
-      write.stage = marks && mirror_ ? Write::Stage::kLocking : Write::Stage::kAdmitted;
+      write.stage = Write::Stage::kAdmitted;
       return true;
     }
-    case Write::Stage::kLocking:
-      if (!linked_ || !h.source || !h.source->may_copy()) {
-        write.stage = Write::Stage::kAdmitted;
-        return true;
-      }
-      if (copy_.locked(write.disk, write.page) &&
-          options_.planted != Planted::kReadOvertakesMirror) {
-        return false;
-      }
-      land(write);
-      write.stage = Write::Stage::kMirrored;
-      copy_.send_mirrored(write.disk, write.page, write.value, write.number,
-                          static_cast<std::uint32_t>(pick(CopyModel::kStreams)));
-      return true;
     case Write::Stage::kAdmitted:
       land(write);
       write.stage = Write::Stage::kLanded;
       return true;
-    case Write::Stage::kLanded:
-      if (write.verdict == Verdict::kServeAndMark &&
-          options_.planted != Planted::kMarkBeforeWrite) {
+    case Write::Stage::kLanded: {
+      const bool marks = write.verdict == Verdict::kServeAndMark;
+      if (marks && options_.planted != Planted::kMarkBeforeWrite) {
         copy_.mark(write.disk, write.page);
       }
-      acknowledge(write);
+      if (marks && mirrors()) {
+        write.stage = Write::Stage::kWaiting;
+      } else {
+        acknowledge(write);
+      }
       return true;
+    }
+    case Write::Stage::kWaiting: {
+      // It is dirty: whenever nobody waits any more, that is enough.
+      if (!mirrors() || write.host != from_) {
+        acknowledge(write);
+        return true;
+      }
+      const bool waits = options_.planted != Planted::kReadOvertakesMirror;
+      if (waits && copy_.locked(write.disk, write.page)) return false;
+      if (h.gate.untracked() != 0) return false;
+      if (copy_.hasten(write.disk, write.page, h.disks, write.number,
+                       static_cast<std::uint32_t>(pick(CopyModel::kStreams)))) {
+        write.stage = Write::Stage::kMirrored;
+      }
+      return true;
+    }
     case Write::Stage::kMirrored:
       return false;
   }
@@ -104,15 +110,36 @@ void Simulation::end_write(std::uint64_t number) {
   std::erase_if(writes_, [&](const Write& w) { return w.number == number; });
 }
 
+// Not while writes are held: those that wait then are let go, and dirty.
+bool Simulation::mirrors() const {
+  const ModelHost& source = hosts_[from_];
+  return mirror_ && linked_ && source.gate.state() == transfer::WriteGate::State::kTracking &&
+         source.source && source.source->may_copy();
+}
+
+// A mirrored write was not answered in time, or writes are to be held: nobody waits for any of them
+// any more. What was sent is on its way all the same.
+void Simulation::lose_patience() {
+  const std::vector<Write> waiting = writes_;
+  for (const Write& write : waiting) {
+    if (write.stage != Write::Stage::kMirrored) continue;
+    note("write {} is not waited for any longer", write.number);
+    acknowledge(write);
+  }
+}
+
 void Simulation::take_mirror_answers() {
   for (const CopyModel::MirrorAnswer& answer : copy_.take_answers()) {
-    if (answer.marked) mirror_ = false;
     const auto write = std::find_if(writes_.begin(), writes_.end(), [&](const Write& w) {
       return w.number == answer.write && w.stage == Write::Stage::kMirrored;
     });
     if (write == writes_.end()) continue;
-    const Write done = *write;
-    acknowledge(done);
+    if (answer.marked) {
+      write->stage = Write::Stage::kWaiting;
+    } else {
+      ++outcome_.mirrored;
+      acknowledge(Write(*write));
+    }
   }
 }
 

@@ -37,7 +37,7 @@ void Simulation::start_job(std::size_t from) {
   ++jobs_;
   released_ = stands_ = released_lost_power_ = false;
   taken_ = false;
-  mirror_ = false;
+  mirror_ = !scripted_ && chance(50);
   note("job {} begins, from host {}", jobs_, from);
   record.state = JobState::kActive;
   source.source = std::make_unique<HandoverSource>(record);
@@ -265,6 +265,9 @@ bool Simulation::hold() {
   if (!h.up || !h.source || !h.source->may_attempt() || h.gate.state() != State::kTracking) {
     return false;
   }
+  // Or next to nothing would be mirrored.
+  if (mirror_ && faults_ && !chance(10)) return false;
+  lose_patience();
   h.hold = h.gate.hold();
   note("host {} holds its gate", from_);
   return true;

@@ -31,6 +31,7 @@ void add(Outcome& sum, const Outcome& outcome) {
   sum.forced += outcome.forced;
   sum.moves_back += outcome.moves_back;
   sum.acknowledged += outcome.acknowledged;
+  sum.mirrored += outcome.mirrored;
 }
 
 // Split, so that they run side by side.
@@ -55,14 +56,16 @@ TEST_P(RandomRuns, KeepEveryPromise) {
                                    << trace_of(options);
     add(sum, outcome);
   }
-  std::cout << sum.steps << " steps, " << sum.acknowledged << " writes, " << sum.deaths
-            << " deaths, " << sum.voided << " attempts void, " << sum.releases << " releases, "
-            << sum.takeovers << " taken over, " << sum.moves_back << " disks moved back, "
-            << sum.doubts << " in doubt, " << sum.forced << " forced\n";
+  std::cout << sum.steps << " steps, " << sum.acknowledged << " writes, " << sum.mirrored
+            << " of them mirrored, " << sum.deaths << " deaths, " << sum.voided
+            << " attempts void, " << sum.releases << " releases, " << sum.takeovers
+            << " taken over, " << sum.moves_back << " disks moved back, " << sum.doubts
+            << " in doubt, " << sum.forced << " forced\n";
   // They go where it hurts.
   EXPECT_GT(sum.releases, runs / 10);
   EXPECT_GT(sum.deaths, runs / 2);
   EXPECT_GT(sum.voided, runs / 25);
+  EXPECT_GT(sum.mirrored, runs / 12);
   if (runs >= 2000) {
     EXPECT_GT(sum.doubts, 0U);
     EXPECT_GT(sum.forced, 0U);

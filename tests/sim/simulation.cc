@@ -161,6 +161,10 @@ void Simulation::random_step() {
     if (h.up) pump(host);
   } else if (what < 96) {
     if (linked_ && hosts_[from_].up && hosts_[from_].source) mirror_ = !mirror_;
+    if (chance(20)) {
+      lose_patience();
+      mirror_ = false;
+    }
     if (chance(3) && h.up && h.source) {
       h.source->cancel(HandoverEnd::Kind::kCancelled);
       pump(host);

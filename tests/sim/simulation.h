@@ -49,6 +49,7 @@ struct Outcome {
   unsigned forced = 0;
   unsigned moves_back = 0;
   unsigned acknowledged = 0;
+  unsigned mirrored = 0;  ///< Of these, when both sides had them.
   // Of a scripted run: how much there is to go through.
   std::uint64_t folder_steps[2] = {0, 0};
   std::uint64_t messages = 0;
@@ -70,7 +71,7 @@ class Simulation {
     migration::HandoverMessage message = {};
   };
   struct Write {
-    enum class Stage : std::uint8_t { kAtGate, kAdmitted, kLocking, kLanded, kMirrored };
+    enum class Stage : std::uint8_t { kAtGate, kAdmitted, kLanded, kWaiting, kMirrored };
     std::uint64_t number = 0;
     std::uint32_t disk = 0;
     std::uint32_t page = 0;
@@ -135,6 +136,8 @@ class Simulation {
   void acknowledge(const Write& write);
   void end_write(std::uint64_t number);
   void take_mirror_answers();
+  bool mirrors() const;
+  void lose_patience();
   void flush();
   bool copy_something();
   bool copy_all_once();

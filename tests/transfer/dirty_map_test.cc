@@ -94,6 +94,23 @@ TEST(DirtyMap, ClearLeavesNothing) {
   EXPECT_EQ(map.take(0, kAll), std::nullopt);
 }
 
+TEST(DirtyMap, CleanTakesARangeAndNothingBesideIt) {
+  DirtyMap map(2 * kLeafBytes + 512);
+  map.clean(0, 2 * kLeafBytes + 512);  // without leaves
+  EXPECT_EQ(map.dirty_pages(), 0U);
+  mark(map, 0, 2 * kLeafBytes + 512);
+  map.clean(kPage, 3 * kPage);
+  map.clean(kLeafBytes - 70 * kPage, 140 * kPage);
+  map.clean(2 * kLeafBytes, 512);  // the short page at the end
+  EXPECT_EQ(map.dirty_pages(), 2 * kLeafBytes / kPage - 143);
+  EXPECT_EQ(map.take(0, kAll), (DirtyRange{0, kPage}));
+  EXPECT_EQ(map.take(0, kAll), (DirtyRange{4 * kPage, kLeafBytes - 74 * kPage}));
+  EXPECT_EQ(map.take(0, kAll), (DirtyRange{kLeafBytes + 70 * kPage, kLeafBytes - 70 * kPage}));
+  EXPECT_EQ(map.take(0, kAll), std::nullopt);
+  mark(map, 2 * kPage, kPage);
+  EXPECT_EQ(map.take(0, kAll), (DirtyRange{2 * kPage, kPage})) << "dirty again, and found";
+}
+
 /// A bit each page, nothing else.
 class PlainMap {
  public:
