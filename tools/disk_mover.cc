@@ -279,6 +279,8 @@ MoverAnswer DiskMover::move(const json::object& request) {
   const std::lock_guard lock(mutex_);
   if (ending_) return mover_error("in_use", "the disk is being closed");
   if (moves()) return mover_error("in_use", fmt::format("job {} moves the disk", job_->id()));
+  // A job moves all disks behind the gate, or one would be fenced with them that was never sent.
+  if (opening_) return mover_error("not_now", "it is opening a disk");
   LiveJob::Setting setting{.state_folder = about_.state_folder,
                            .run_folder = about_.run_folder,
                            .id = id,

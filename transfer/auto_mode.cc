@@ -110,11 +110,24 @@ void AutoMode::learn(std::span<const compression::LevelCost> costs) {
       }
     }
   }
+  const compression::Mix before = model_.at(position_);
+  const int fast = model_.rows()[before.fast].level;
+  const int strong = model_.rows()[before.strong].level;
   known_ = merged;
   ++learned_;
   seconds_since_costs_ = 0;
   model_ = compression::LinkModel(usable(known_, level_max_));
-  position_ = std::min(position_, model_.position_max());
+  // Rows come and go with what they cost: the same place is where the same levels are.
+  position_ = std::lerp(position_of(fast), position_of(strong), before.strong_share);
+}
+
+double AutoMode::position_of(int level) const {
+  double position = 0;
+  while (position < model_.position_max() &&
+         model_.rows()[model_.at(position).fast].level < level) {
+    ++position;
+  }
+  return position;
 }
 
 bool AutoMode::wants_costs() const {
@@ -160,7 +173,7 @@ ModeMix AutoMode::observe(const Sample& sample) {
 // `wish`: 1 as fast as may be towards the strongest, -1 towards plain.
 void AutoMode::move(double wish, double seconds) {
   if (wish * one_way_seconds_ < 0) one_way_seconds_ = 0;
-  if (wish <= 0 && position_ > 0) first_rise_ = false;
+  if (wish < 0 && position_ > 0) first_rise_ = false;
   double rows_per_second = kRowsPerSecond * (1 + std::abs(one_way_seconds_) / kFasterAfterSeconds);
   if (first_rise_ && wish > 0) rows_per_second = kFirstRowsPerSecond;
   position_ += wish * rows_per_second * seconds;

@@ -62,6 +62,8 @@ class AutoMode {
  private:
   void judge(const Sample& sample);
   void move(double wish, double seconds);
+  /// Where a level is on the model's ladder, or the next stronger one.
+  double position_of(int level) const;
 
   const int level_max_;
   const double held_back_much_;

@@ -196,6 +196,26 @@ TEST(AutoMode, TakesNoLevelThatWinsNothing) {
   EXPECT_EQ(mode.mix().strong, 1) << "levels above it take more and save nothing";
 }
 
+// What levels cost is measured on a few extents: a level that gains little is a row after one
+// measurement and none after the next.
+TEST(AutoMode, KeepsItsLevelWhenOthersComeAndGo) {
+  World world;
+  world.link = 1e9 / 8;
+  std::vector<LevelCost> fewer = world.costs;
+  std::erase_if(fewer, [](const LevelCost& cost) { return cost.level == -5; });
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
+  run(mode, world, 4);
+  const ModeMix before = mode.mix();
+  ASSERT_TRUE(before.light && before.strong);
+  ASSERT_GT(*before.light, -5);
+  mode.learn(fewer);
+  EXPECT_EQ(mode.mix().light, before.light);
+  EXPECT_EQ(mode.mix().strong, before.strong);
+  mode.learn(world.costs);
+  EXPECT_EQ(mode.mix().light, before.light);
+  EXPECT_EQ(mode.mix().strong, before.strong);
+}
+
 TEST(AutoMode, SettlesDown) {
   World world;
   world.link = 1e9 / 8;
