@@ -81,8 +81,9 @@ class Qmp:
                 self.events.append(answer)
             elif "error" in answer:
                 raise SystemExit(f"live.py: QEMU refuses {command}: {answer['error']}")
-            else:
+            elif "return" in answer:
                 return answer["return"]
+            # Else it greets again: it does where a client came before the monitor was ready.
 
     def wait_for(self, event, seconds):
         """The event, or None if it does not come in so long."""

@@ -23,10 +23,9 @@ class MoverDisksTest : public testing::Test {
  protected:
   MoverDisks::Wish disk(const std::string& name) {
     return {.name = name,
-            .path = test::write_disk(
-                folder_, name + ".vhdx",
-                test::data_disk(test::small_geometry(16 * kMiB), 2 * kMiB, 1),
-                [](vhdx::Description& one) { one.opaque_items.clear(); })};
+            .path = test::write_disk(folder_, name + ".vhdx",
+                                     test::data_disk(test::small_geometry(16 * kMiB), 2 * kMiB, 1),
+                                     [](vhdx::Description& one) { one.opaque_items.clear(); })};
   }
 
   const test::TempFolder folder_;
