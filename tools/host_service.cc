@@ -436,7 +436,8 @@ HostService::Outcome<std::vector<migration::ServiceJobDisk>> HostService::named_
     }
     all.push_back(std::move(one));
   }
-  for (const auto& [name, file] : wish.names) {
+  for (const auto& one : wish.names) {
+    const std::string& name = one.first;
     const bool moves = std::any_of(disks.begin(), disks.end(),
                                    [&name](const auto& disk) { return disk.name == name; });
     if (moves) continue;

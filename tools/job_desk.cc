@@ -231,9 +231,10 @@ JobDesk::Outcome<JobView> JobDesk::submit(ServiceJob job) {
     }
     for (const auto& [id, entry] : entries_) {
       if (entry->job.is_over()) continue;
-      const auto both = std::find_if(job.disks.begin(), job.disks.end(), [&](const auto& disk) {
-        return entry->job.has_path(disk.path);
-      });
+      const ServiceJob& other = entry->job;
+      const auto both =
+          std::find_if(job.disks.begin(), job.disks.end(),
+                       [&other](const auto& disk) { return other.has_path(disk.path); });
       if (both == job.disks.end()) continue;
       return CommandFailure{
           .message = fmt::format("job {} has {} in hand and is {}", id, both->path,
