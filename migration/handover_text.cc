@@ -6,16 +6,19 @@ namespace vhdxm::migration {
 namespace {
 
 // "web01.vhdx", "web01.vhdx and web01-data.vhdx", "web01.vhdx and 3 more disks".
-std::string names_of(const JobRecord& record) {
-  const std::string& first = record.disks.front().place.name;
-  if (record.disks.size() == 1) return first;
-  if (record.disks.size() == 2) return fmt::format("{} and {}", first, record.disks[1].place.name);
-  return fmt::format("{} and {} more disks", first, record.disks.size() - 1);
+std::string some_of(const std::vector<std::string>& names) {
+  if (names.size() == 1) return names.front();
+  if (names.size() == 2) return fmt::format("{} and {}", names.front(), names.back());
+  return fmt::format("{} and {} more disks", names.front(), names.size() - 1);
 }
 
 std::string says(const JobRecord& record, std::string_view what) {
-  return fmt::format("{}: {}", names_of(record), what);
+  std::vector<std::string> names;
+  for (const JobDisk& disk : record.disks) names.push_back(disk.place.name);
+  return fmt::format("{}: {}", some_of(names), what);
 }
+
+constexpr std::string_view kSourceOwns = "the source owns it.";
 
 }  // namespace
 
@@ -42,7 +45,7 @@ std::string owner_sentence(const JobRecord& record) {
   switch (record.state) {
     case JobState::kActive:
     case JobState::kReceiving:
-      return says(record, "the source owns it.");
+      return says(record, kSourceOwns);
     case JobState::kReleased:
       return says(record,
                   "the source released it and the destination has not confirmed it: the "
@@ -59,6 +62,10 @@ std::string owner_sentence(const JobRecord& record) {
                                         : "this host, the destination, owns it.");
   }
   return {};
+}
+
+std::string source_owns_sentence(const std::vector<std::string>& names) {
+  return fmt::format("{}: {}", some_of(names), kSourceOwns);
 }
 
 std::string uncertain_sentence(const JobRecord& record) {

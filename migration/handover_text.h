@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "migration/job_record.h"
 
@@ -27,6 +28,8 @@ int exit_code_of(HandoverEnd::Kind kind);
 
 /// Who owns the disks of a job by the record of one of its hosts, in one sentence.
 std::string owner_sentence(const JobRecord& record);
+/// The same where no hand-over has begun: of disks whose files have these names, one at least.
+std::string source_owns_sentence(const std::vector<std::string>& names);
 /// While a commit failed: nobody knows until the next start.
 std::string uncertain_sentence(const JobRecord& record);
 /// The job's record is gone or cannot be read.

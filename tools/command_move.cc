@@ -38,8 +38,7 @@ class MoveCommand final : public Command {
             "one owns the disk, and from then on writes are refused here (EPERM; reads go on). "
             "If nobody uses it, nobody waits.\n"
             "The disks of a group (`disk add --group`) move together, in one job, and change hands "
-            "at "
-            "the same instant: name all of them, or the group.\n"
+            "at the same instant: name all of them, or the group.\n"
             "Disks are registered first (`disk add`); read-only and differencing ones cannot "
             "move. The disk arrives in the folder that the other host's settings name.",
         .examples = {
@@ -98,8 +97,9 @@ class MoveCommand final : public Command {
         const std::string disk = map.substr(0, equals);
         const bool is_one = equals != std::string::npos && migration::is_disk_name(disk);
         if (!is_one || names.contains(disk)) {
-          return usage_failure(fmt::format("move: --map {}: is not DISK=NAME, once a disk", map),
-                               "For example --map web01=web01-new.vhdx.");
+          return usage_failure(
+              fmt::format("move: --map {}: not DISK=NAME, or that disk has a name already", map),
+              "For example --map web01=web01-new.vhdx.");
         }
         names[disk] = json_text(map.substr(equals + 1));
       }

@@ -84,7 +84,9 @@ std::string command_help(const CommandText& text, const CLI::App& app, const std
   for (const CLI::Option* option : app.get_options()) {
     if (option->get_positional()) {
       arguments.push_back({option->get_name(true), option->get_description()});
-      usage += " " + option->get_name(true);
+      const bool several = option->get_items_expected_max() > 1;
+      usage +=
+          several ? fmt::format(" [{}...]", option->get_name(true)) : " " + option->get_name(true);
       continue;
     }
     options.push_back({option_name(*option), option->get_description()});

@@ -11,6 +11,7 @@
 #include <utility>
 
 #include "migration/disk_registry.h"
+#include "migration/handover_text.h"
 #include "tools/detached_process.h"
 #include "tools/job_files.h"
 #include "tools/json_output.h"
@@ -44,14 +45,11 @@ CommandFailure wrong_state(const ServiceJob& job, const char* wish) {
 }
 
 std::string who_owns(const ServiceJob& job) {
-  // As migration::owner_sentence() says it.
-  std::string names = std::filesystem::path(job.disks.front().path).filename();
-  if (job.disks.size() == 2) {
-    names += " and " + std::filesystem::path(job.disks.back().path).filename().string();
-  } else if (job.disks.size() > 2) {
-    names += fmt::format(" and {} more disks", job.disks.size() - 1);
+  std::vector<std::string> names;
+  for (const auto& disk : job.disks) {
+    names.push_back(std::filesystem::path(disk.path).filename());
   }
-  return fmt::format("{}: the source owns it.", names);
+  return migration::source_owns_sentence(names);
 }
 
 }  // namespace
