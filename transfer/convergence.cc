@@ -16,6 +16,9 @@ constexpr std::uint64_t kRateBytesMin = 256 * 1024;
 constexpr double kNewest = 0.5;
 // Guests are never slowed down below this. Bytes a second.
 constexpr double kThrottleFloor = 256 * 1024;
+// What a failed hold took too long is reckoned with less and less: after so much of the stall time,
+// with half of it. Else one bad moment would be the end of a move that fits.
+constexpr double kBeyondHalfLife = 0.25;
 // Mirrored passes before it can be said that they do not help.
 constexpr unsigned kMirroredPassesMin = 4;
 
@@ -52,6 +55,7 @@ Convergence::Step Convergence::on_pass(const Pass& pass) {
   }
   pass_sent_bytes_ = pass.sent_bytes;
   pass_overhead_s_ = std::max(since - copying, 0.0);
+  handover_s_ *= std::exp2(-std::max(since, 0.0) / (seconds(limits_.stall) * kBeyondHalfLife));
   if (hopeless_passes_ == 0) hopeless_from_ = ended_;
   ended_ = pass.ended;
   ++passes_since_;

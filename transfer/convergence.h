@@ -97,7 +97,7 @@ class Convergence {
   double latency_s_ = 0;  ///< Of copying next to nothing. Seconds.
   double agreeing_s_ = 0;
   double round_trip_s_ = 0;
-  double handover_s_ = 0;  ///< What a hold took beyond its prediction, when one failed.
+  double handover_s_ = 0;  ///< What a failed hold took beyond its prediction; ever less with time.
   std::uint64_t dirty_bytes_ = 0;
   std::optional<Duration> predicted_;
   std::optional<Duration> best_;

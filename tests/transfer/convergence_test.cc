@@ -246,6 +246,22 @@ TEST(Convergence, HoldsThatComeToNothingAreCounted) {
   EXPECT_EQ(one.on_hold_failed(100ms, now += 100ms), Step::kGiveUp);
 }
 
+// What is left fits, but for what the last hold took beyond that: it is tried again, and not at once.
+TEST(Convergence, AHoldThatFailedIsTriedAgain) {
+  Convergence one({.max_pause = 900ms, .mirror = Convergence::Mirror::kAlways}, kBegin);
+  TimePoint now = kBegin;
+  // 4 MiB a second, and always 2.5 MiB dirty: 625 ms.
+  const auto pass = [&] { return one.on_pass(pass_of(4 * kMiB, 1s, 5 * kMiB / 2, now += 1s)); };
+  EXPECT_EQ(pass(), Step::kHold);
+  for (int hold = 1; hold < 8; ++hold) {
+    EXPECT_EQ(one.on_hold_failed(950ms, now += 950ms), Step::kPass);
+    int passes = 1;
+    while (pass() == Step::kPass) ASSERT_LT(++passes, 10) << "after hold " << hold;
+    EXPECT_LE(*one.predicted_pause(), 900ms);
+  }
+  EXPECT_EQ(one.on_hold_failed(950ms, now += 950ms), Step::kGiveUp);
+}
+
 /// A guest, a link and a destination, as rates.
 struct World {
   double write_rate = 0;   ///< Bytes a second that the guest writes.

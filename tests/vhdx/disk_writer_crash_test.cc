@@ -139,9 +139,14 @@ TEST_P(DiskWriterCrash, TheNextSessionGoesOnFromAnyCrash) {
   WriteHistory history(disk_.tags());
   play(file, history, 1, 40);
   const std::size_t sessions_max = std::min<std::size_t>(60, states_min() / 50);
+  std::size_t all = 0;
+  auto same_random = random_;
+  file->for_each_crash(1, same_random, [&](const CrashFile::Crash&) { ++all; });
+  const std::size_t each = std::max<std::size_t>(1, all / sessions_max);
   std::size_t sessions = 0;
+  std::size_t place = random_() % each;
   file->for_each_crash(1, random_, [&](const CrashFile::Crash& crash) {
-    if (HasFatalFailure() || sessions == sessions_max || random_() % 64 != 0) return;
+    if (HasFatalFailure() || place++ % each != 0) return;
     SCOPED_TRACE(crash.describe());
     const auto left = file->after(crash, random_);
     // What the crash made of every unit is what the next session starts from.
