@@ -135,7 +135,7 @@ void LivePasses::on_copying() {
   }
 }
 
-void LivePasses::on_copied(std::uint64_t payload_bytes) {
+void LivePasses::on_copied(std::uint64_t payload_bytes, std::uint64_t data_bytes) {
   const TimePoint now = std::chrono::steady_clock::now();
   PassReport report{.pass = 1,
                     .sent_bytes = payload_bytes,
@@ -144,8 +144,10 @@ void LivePasses::on_copied(std::uint64_t payload_bytes) {
                     .copying = now - pass_begun_};
   marked_before_ += report.marked_bytes;
   pass_ended(report);
-  (void)convergence_.on_pass({.sent_bytes = report.sent_bytes,
-                              .copying = report.copying,
+  // Where it was mostly zeroes, it took no time that says how fast guests' writes can be sent.
+  const bool telling = data_bytes >= payload_bytes / 2;
+  (void)convergence_.on_pass({.sent_bytes = telling ? data_bytes : 0,
+                              .copying = telling ? report.copying : Convergence::Duration::zero(),
                               .dirty_bytes = report.dirty_bytes,
                               .marked_bytes = report.marked_bytes,
                               .ended = now});

@@ -55,7 +55,8 @@ class LivePasses {
   /// What the other side answered to the offer.
   void on_introduced(HandoverBody answer);
   void on_copying();  ///< The first frames may go now.
-  void on_copied(std::uint64_t payload_bytes);
+  /// `data_bytes`: what of the payload was neither zero nor there already.
+  void on_copied(std::uint64_t payload_bytes, std::uint64_t data_bytes);
   void on_pass_sent();
   void on_pass_done(std::chrono::microseconds sync);
   void on_handover(HandoverBody body);

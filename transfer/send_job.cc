@@ -473,7 +473,9 @@ void SendJob::act(SenderSession::StartPasses&) {
   for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
     payload += source_->payload_bytes(disk);
   }
-  live_->on_copied(payload);
+  const std::uint64_t spared = counters_.zero_bytes.load(std::memory_order_relaxed) +
+                               counters_.same_bytes.load(std::memory_order_relaxed);
+  live_->on_copied(payload, payload - std::min(payload, spared));
 }
 
 void SendJob::act(SenderSession::PassDone& action) {
