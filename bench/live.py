@@ -6,9 +6,12 @@ import json
 import os
 import pathlib
 import random
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 
 import live_hosts
@@ -22,7 +25,7 @@ PAGE_BYTES = 4096
 SECOND = 1_000_000_000
 # Of the client's writing before anything is measured, and after a move.
 SETTLE_SECONDS = 0.3
-PARTS = ("pause", "guest", "export", "peer")
+PARTS = ("pause", "guest", "mirror", "export", "peer")
 
 
 def make_raw(path, mib, seed):
@@ -31,6 +34,29 @@ def make_raw(path, mib, seed):
         for _ in range(mib):
             file.write(content.randbytes(MIB))
     subprocess.run(["sync", "-f", path], check=True)
+
+
+def round_trip_us(count=2000):
+    """Median of 4 KiB there and a byte back over TCP on this machine, which is the link here."""
+    def answer():
+        connection, _ = ear.accept()
+        with connection:
+            while got := connection.recv(PAGE_BYTES, socket.MSG_WAITALL):
+                connection.sendall(got[:1])
+
+    with socket.create_server(("127.0.0.1", 0)) as ear:
+        thread = threading.Thread(target=answer)
+        thread.start()
+        times = []
+        with socket.create_connection(ear.getsockname()) as end:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for _ in range(count):
+                begin = time.monotonic_ns()
+                end.sendall(bytes(PAGE_BYTES))
+                end.recv(1)
+                times.append((time.monotonic_ns() - begin) / 1000)
+        thread.join()
+    return statistics.median(times)
 
 
 class Measurement:
@@ -67,7 +93,7 @@ class Measurement:
             try:
                 time.sleep(SETTLE_SECONDS)
                 for number in range(self.options.moves):
-                    moves.append(self.one_move(both, number))
+                    moves.append(self.one_move(both, client, number))
                     if self.time_is_up():
                         break
                 checked = client.end()
@@ -79,11 +105,14 @@ class Measurement:
             raise SystemExit(f"live.py: the client moved {checked['moves']} times, the disk {len(moves)}")
         return [self.judge_move(record, move) for move in moves]
 
-    def one_move(self, both, number):
+    def one_move(self, both, client, number):
         source, target = both.hosts[number % 2], both.hosts[1 - number % 2]
+        released = self.identity(both.socket(target))
         begin = time.monotonic_ns()
         job = both.begin_move(source, target, max_pause_ms=self.options.max_pause_ms)
         asked = time.monotonic_ns()
+        if self.options.connect == "before":
+            self.connect_before(client, both, source, target, job, released)
         job = both.wait_for(source, job, lambda now: now["state"] == "done")
         both.wait_exported(target)
         end = time.monotonic_ns()
@@ -92,6 +121,23 @@ class Measurement:
         time.sleep(min((end - begin) / SECOND, self.options.base_seconds))
         return {"begin": begin, "asked": asked, "end": end, "base": (base, time.monotonic_ns()),
                 "report": job["report"]}
+
+    @staticmethod
+    def identity(socket_path):
+        """Of what listens there."""
+        try:
+            status = os.stat(socket_path)
+            return status.st_ino, status.st_ctime_ns
+        except FileNotFoundError:
+            return None
+
+    def connect_before(self, client, both, source, target, job, released):
+        """As soon as the disk is arriving; until then that socket is the one of the copy that was `released`."""
+        place = both.socket(target)
+        while self.identity(place) in (None, released) or not client.connects():
+            if source.ask("GET", f"/v1/jobs/{job['id']}")[1]["state"] != "running":
+                return
+            time.sleep(0.01)
 
     def judge_move(self, record, move):
         begin, end = move["begin"], move["end"] + int(SETTLE_SECONDS * SECOND)
@@ -184,6 +230,53 @@ class Measurement:
             rows.append(row)
         return rows
 
+    def mirror(self):
+        """The same when each write waits until both hosts have it."""
+        windows = []
+        trip = round_trip_us()
+        with live_hosts.Hosts(self.folder, self.options.build / "tools") as both:
+            raw = self.raw()
+            both.add_disk(raw)
+            raw.unlink()
+            client = self.client(both.socket(both.hosts[0]))
+            try:
+                time.sleep(SETTLE_SECONDS)
+                for _ in range(self.options.runs):
+                    windows.append(self.one_mirrored(both))
+                client.end()
+            finally:
+                client.kill()
+            both.check()
+        record = live_record.Record(self.log)
+        rows = []
+        for alone, mirrored in windows:
+            row = {"round_trip_us": round(trip, 1)}
+            for name, window in (("alone", alone), ("mirrored", mirrored)):
+                row[name] = round(record.writes_per_second(*window))
+                row[f"{name}_p50_us"] = round(record.latency_us(*window, 0.5))
+                row[f"{name}_p99_us"] = round(record.latency_us(*window, 0.99))
+            rows.append(row)
+        return rows
+
+    def one_mirrored(self, both):
+        alone = self.window()
+        job = both.begin_move(*both.hosts, cutover="manual", mirror="always", max_pause_ms=5000)
+        mirrors = lambda now: (now["progress"].get("live", {}).get("phase") == "ready" and  # noqa: E731
+                               now["progress"]["live"].get("mirrored_writes", 0) > 0)
+        job = both.wait_for(both.hosts[0], job, mirrors)
+        mirrored = self.window()
+        job = both.hosts[0].ask("GET", f"/v1/jobs/{job['id']}")[1]
+        if job["progress"]["live"]["mirror_stops"]:
+            raise SystemExit("live.py: writes were not mirrored all the time")
+        both.give_up(*both.hosts, job)
+        time.sleep(SETTLE_SECONDS)
+        return alone, mirrored
+
+    def window(self):
+        begin = time.monotonic_ns()
+        time.sleep(self.options.seconds)
+        return begin, begin + int(self.options.seconds * SECOND)
+
     def idle_rate(self, both):
         """Bytes a second of the first pass of a move that nobody disturbs."""
         job = both.begin_move(*both.hosts, cutover="manual")
@@ -194,22 +287,18 @@ class Measurement:
         return first["sent_bytes"] * 1_000_000 // first["copying_us"]
 
     def one_copy(self, both, limit):
-        span = int(self.options.seconds * SECOND)
-        begin = time.monotonic_ns()
-        time.sleep(self.options.seconds)
-        alone = (begin, begin + span)
+        alone = self.window()
         job = both.begin_move(*both.hosts, cutover="manual", limit=limit)
         in_first_pass = lambda now: (now["progress"].get("live", {}).get("phase") == "copying" and  # noqa: E731
                                      now["progress"].get("bytes_done", 0) > 0)
         job = both.wait_for(both.hosts[0], job, in_first_pass)
-        begin = time.monotonic_ns()
-        time.sleep(self.options.seconds)
+        copying = self.window()
         job = both.hosts[0].ask("GET", f"/v1/jobs/{job['id']}")[1]
         if job["progress"]["live"]["phase"] != "copying":
             raise SystemExit("live.py: the first pass is over too early: --copy-mib must be larger")
         both.give_up(*both.hosts, job)
         time.sleep(SETTLE_SECONDS)
-        return alone, (begin, begin + span)
+        return alone, copying
 
     def export(self):
         """Tracked or not, and nbdkit's file plugin beside it: bench/live_export.py."""
@@ -282,6 +371,7 @@ def parse():
     parser.add_argument("--peer-moves", type=int, default=50)
     parser.add_argument("--minutes", type=float, help="end a series of moves after so long")
     parser.add_argument("--max-pause-ms", type=int, default=20)
+    parser.add_argument("--connect", choices=("before", "after"), default="before")
     parser.add_argument("--mib", type=int, default=256, help="of the disk that moves")
     parser.add_argument("--depth", type=int, default=16, help="writes under way")
     parser.add_argument("--base-seconds", type=float, default=2, help="without a move, at most")

@@ -4,9 +4,12 @@
 //
 // It writes everywhere in the first --mib MiB of the export at PATH (all of it unless told). When
 // writes are answered with EPERM, the disk has moved: it waits for what is under way, disconnects,
-// connects to the other one of the two sockets as soon as that answers, and makes the refused
-// writes there again. Commands come on stdin, one a line, and each is answered with one line:
+// goes on at the other one of the two sockets as soon as that answers, and makes the refused writes
+// there again, one at first, until that host takes it. Commands come on stdin, one a line, and each
+// is answered with one line:
 //
+//   connect    to the other socket, now, as a guest does that waits there for its disk
+//              ("connected", or "nobody" if nobody answers there yet)
 //   stop       no more writes; answered ("stopped") when none is under way
 //   go PATH    go on at that socket ("running")
 //   end        stop, read back every page that was written, and compare it with what was
@@ -50,7 +53,7 @@ constexpr std::size_t kPageBytes = 4096;
 constexpr std::uint64_t kNanosecondsInSecond = 1'000'000'000;
 // The other host has the disk long before; then something is wrong.
 constexpr std::uint64_t kConnectPatience = 60 * kNanosecondsInSecond;
-constexpr std::chrono::microseconds kConnectRetry{200};
+constexpr std::chrono::microseconds kRetry{200};
 
 // NBD, doc/proto.md of the NetworkBlockDevice project.
 constexpr std::uint64_t kOptionMagic = 0x49484156454F5054;  // IHAVEOPT
@@ -94,8 +97,16 @@ Integer get(const std::byte* at) {
 /// A connection to the only export of a server.
 class Nbd {
  public:
+  Nbd() = default;
   ~Nbd() { close(); }
+  Nbd(const Nbd&) = delete;
+  Nbd& operator=(const Nbd&) = delete;
 
+  void swap(Nbd& other) {
+    std::swap(fd_, other.fd_);
+    std::swap(size_bytes_, other.size_bytes_);
+  }
+  bool is_open() const { return fd_ >= 0; }
   /// False: nobody is there, or not yet.
   bool connect(const std::string& path) {
     close();
@@ -228,7 +239,7 @@ class Client {
     const std::uint64_t begun = now_ns();
     while (!nbd_.connect(here_)) {
       if (now_ns() - begun > kConnectPatience) fail("nobody answers at " + here_);
-      std::this_thread::sleep_for(kConnectRetry);
+      std::this_thread::sleep_for(kRetry);
     }
   }
 
@@ -259,7 +270,7 @@ class Client {
   void issue() {
     out_.clear();
     const std::uint64_t first = next_handle_;
-    while (under_way_.size() < options_.depth) {
+    while (under_way_.size() < (knocking_ ? 1 : options_.depth)) {
       const std::uint64_t page = next_page();
       busy_[page] = true;
       const std::size_t at = out_.size();
@@ -318,12 +329,17 @@ class Client {
     if (error == 0) {
       ++versions_[page];
       ++writes_;
+      knocking_ = false;
       return;
     }
     // Nothing else may be written to it before.
     busy_[page] = true;
     refused_.push_back(page);
     ++refusals_;
+    if (knocking_) {
+      std::this_thread::sleep_for(kRetry);
+      return;
+    }
     moved_ = true;
     running_ = false;
   }
@@ -331,11 +347,21 @@ class Client {
   /// To the host that has the disk now.
   void move_on() {
     moved_ = false;
-    nbd_.leave();
     std::swap(here_, there_);
-    connect();
+    nbd_.swap(other_);
+    if (!nbd_.is_open()) connect();
+    knocking_ = true;
+    issue();  // before the other host has any more to do
+    other_.leave();
     ++moves_;
     running_ = !stop_asked_;
+  }
+
+  /// A host that is about to get the disk.
+  void connect_to_other() {
+    const bool connected = !there_.empty() && (other_.is_open() || other_.connect(there_));
+    fmt::print("{}\n", connected ? "connected" : "nobody");
+    std::fflush(stdout);
   }
 
   void take_command() {
@@ -350,6 +376,8 @@ class Client {
       stop_asked_ = true;
       end_asked_ = line == "end";
       running_ = false;
+    } else if (line == "connect") {
+      connect_to_other();
     } else if (line.starts_with("go ")) {
       if (running_ || stop_asked_) fail("go without stop");
       nbd_.leave();
@@ -411,6 +439,7 @@ class Client {
   std::string there_;
   std::mt19937_64 random_;
   Nbd nbd_;
+  Nbd other_;  ///< Connected beforehand, perhaps.
   std::FILE* log_ = nullptr;
   std::vector<std::uint32_t> versions_;  ///< Of a page: its writes that were acknowledged.
   std::vector<bool> busy_;               ///< A write of the page is under way, or to be made again.
@@ -425,6 +454,7 @@ class Client {
   std::uint64_t moves_ = 0;
   bool running_ = true;
   bool moved_ = false;
+  bool knocking_ = false;  ///< No write was taken since the last move.
   bool stop_asked_ = false;
   bool end_asked_ = false;
   bool ended_ = false;

@@ -129,6 +129,14 @@ class Client:
         self.say(f"go {socket}")
         self.expect("running")
 
+    def connects(self):
+        """To the other socket; False if nobody answers there yet."""
+        self.say("connect")
+        line = self.process.stdout.readline().strip()
+        if line not in ("connected", "nobody"):
+            raise SystemExit(f"live.py: the client said '{line}'")
+        return line == "connected"
+
     def say(self, line):
         self.process.stdin.write(line + "\n")
         self.process.stdin.flush()

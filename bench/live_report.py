@@ -5,7 +5,7 @@ import platform
 import re
 import statistics
 
-GOALS = {"pause_ms": 20, "again": 1.05, "tracked": 0.95, "copying": 0.7, "export": 0.9}
+GOALS = {"pause_ms": 20, "again": 1.05, "tracked": 0.95, "copying": 0.7, "export": 0.9, "mirrored": 1.2}
 
 
 def machine():
@@ -108,6 +108,21 @@ def guests(records):
             "", f"Ratio, median of turns: {ratio:.2f}, {verdict(ratio, GOALS['copying'], False)}.", ""]
 
 
+def mirrored(records):
+    rows = [row for record in records for row in record.get("mirror", [])]
+    if not rows:
+        return []
+    median = lambda key: statistics.median(row[key] for row in rows)  # noqa: E731
+    ratio = statistics.median(row["mirrored_p99_us"] / (row["alone_p99_us"] + row["round_trip_us"])
+                              for row in rows)
+    return [f"**Every write mirrored, {len(rows)} turns**", "",
+            "| | writes/s, median | p50 us | p99 us |", "|---|---:|---:|---:|",
+            *(f"| {words} | {median(name):.0f} | {median(f'{name}_p50_us'):.0f} | {median(f'{name}_p99_us'):.0f} |"
+              for name, words in (("alone", "no move"), ("mirrored", "mirrored"))),
+            "", f"4 KiB there and a byte back over TCP: {rows[0]['round_trip_us']:.0f} us. p99 mirrored / (p99 without + "
+            f"that), median of turns: {ratio:.2f}, {verdict(ratio, GOALS['mirrored'], True)}.", ""]
+
+
 def exports(records):
     rows = [row for record in records for row in record.get("export", [])]
     if not rows:
@@ -129,4 +144,4 @@ def table(records):
     options = records[0]["options"]
     lines = [f"{records[0]['machine']}; seed {seeds}; a disk of {options['mib']} MiB, "
              f"{options['depth']} writes of 4 KiB under way.", ""]
-    return "\n".join(lines + pauses(records) + peers(records) + guests(records) + exports(records))
+    return "\n".join(lines + pauses(records) + peers(records) + guests(records) + mirrored(records) + exports(records))

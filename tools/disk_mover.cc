@@ -79,8 +79,10 @@ Result<std::unique_ptr<DiskMover>> DiskMover::start(const std::string& socket, A
 
 DiskMover::~DiskMover() {
   end_job();
-  // It has another name by now, or nobody needs it.
-  if (!about_.waits_at.empty()) ::unlink(about_.waits_at.c_str());
+  // nbdkit removes a name that it does not have any more.
+  for (const std::string& path : {about_.waits_at, about_.serves_at}) {
+    if (!path.empty()) ::unlink(path.c_str());
+  }
   if (about_.life_fd < 0) return;
   ::shutdown(about_.life_fd, SHUT_RDWR);  // its thread may wait there
   if (life_.joinable()) life_.join();
@@ -122,6 +124,9 @@ void DiskMover::client_closes(const MoverDisk& disk) {
 
 void DiskMover::close_all() {
   bool well = true;
+  if (about_.group) {
+    for (const auto& name : disks_.expected()) unlink_client_socket(about_.run_folder, name);
+  }
   for (const MoverDisks::View& view : disks_.list()) {
     if (about_.group) unlink_client_socket(about_.run_folder, view.disk->name());
     if (view.disk->close().has_error()) well = false;
@@ -134,6 +139,7 @@ void DiskMover::close_all() {
 
 MoverAnswer DiskMover::answer(const std::string& op, const json::object& request) {
   if (op == "status") return describe();
+  if (op == "expect") return expect(request);
   if (op == "open") return open(request);
   if (op == "close") return close(request);
   if (op == "end") return end(request);
@@ -172,16 +178,39 @@ void DiskMover::end_job() {
 }
 
 /// Clients find the disks from here on.
-Result<void> DiskMover::show(const std::vector<MoverDisks::Wish>& opened) {
+Result<void> DiskMover::show(const std::vector<MoverDisks::Wish>& disks) {
   if (about_.serves_at.empty()) return {};
   if (::rename(about_.waits_at.c_str(), about_.serves_at.c_str()) != 0 && errno != ENOENT) {
     return errno_error("give the NBD socket its name").about(about_.serves_at);
   }
   if (!about_.group) return {};
-  for (const MoverDisks::Wish& one : opened) {
+  for (const MoverDisks::Wish& one : disks) {
     VHDXM_TRY_VOID(link_client_socket(about_.run_folder, one.name, about_.serves_at));
   }
   return {};
+}
+
+MoverAnswer DiskMover::expect(const json::object& request) {
+  std::int64_t version = 0;
+  std::string op;
+  std::vector<MoverDisks::Wish> wishes;
+  std::string complaint = read_disks(request, wishes);
+  json::object rest = request;
+  rest.erase("disks");
+  migration::JsonFields fields(rest);
+  fields.number("version", version, kMoverProtocol, kMoverProtocol);
+  fields.text("op", op);
+  if (complaint.empty()) complaint = fields.finish();
+  if (!complaint.empty()) return mover_error("bad_request", complaint);
+  {
+    const std::lock_guard lock(mutex_);
+    if (ending_) return mover_error("in_use", "the mover is ending");
+  }
+  disks_.expect(wishes);
+  if (const auto shown = show(wishes); shown.has_error()) {
+    return mover_error("failed", failure_of(shown.error()).message);
+  }
+  return describe();
 }
 
 MoverAnswer DiskMover::open(const json::object& request) {

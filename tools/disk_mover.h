@@ -23,7 +23,8 @@ class DiskMover {
     bool group = false;             ///< As MoverDisks says.
     std::string state_folder = {};  ///< Of the service: for a move.
     std::string run_folder = {};
-    /// Where the NBD server listens until a disk is open, and then: clients find nobody before.
+    /// Where the NBD server listens until it is known which disk it is for, and then: clients find
+    /// nobody before.
     /// Empty: it is never renamed.
     std::string waits_at = {};
     std::string serves_at = {};
@@ -61,11 +62,12 @@ class DiskMover {
 
   MoverAnswer answer(const std::string& op, const boost::json::object& request);
   MoverAnswer describe();
+  MoverAnswer expect(const boost::json::object& request);
   MoverAnswer open(const boost::json::object& request);
   MoverAnswer close(const boost::json::object& request);
   MoverAnswer end(const boost::json::object& request);
   MoverAnswer move(const boost::json::object& request);
-  Result<void> show(const std::vector<MoverDisks::Wish>& opened);
+  Result<void> show(const std::vector<MoverDisks::Wish>& disks);
   void watch_life();
   /// A job is under way. Requires: mutex_ is held.
   bool moves() const { return job_ != nullptr && !job_->over(); }

@@ -5,6 +5,13 @@
 
 namespace vhdxm::tools {
 
+bool MoverDisk::arrive(std::shared_ptr<transfer::LiveDisk> live) {
+  if (live->geometry() != arriving_->geometry()) return false;
+  live_ = std::move(live);
+  has_arrived_ = true;
+  return true;
+}
+
 Result<void> MoverDisk::close() {
   closing_ = true;
   for (auto under_way = requests_.load(); under_way != 0; under_way = requests_.load()) {
@@ -39,8 +46,53 @@ Result<void> MoverDisks::open(const std::vector<Wish>& wishes, const Check& chec
       return result;
     }
   }
-  for (auto& disk : opened) add(std::move(disk));
+  for (auto& disk : opened) enter(std::move(disk));
   return {};
+}
+
+/// A disk that is open from here on, for clients who were there before, too.
+void MoverDisks::enter(std::shared_ptr<MoverDisk> opened) {
+  const std::lock_guard lock(mutex_);
+  const auto expected = std::find_if(expected_.begin(), expected_.end(), [&](const Expected& one) {
+    return one.wish.name == opened->name();
+  });
+  Entry entry{.disk = std::move(opened)};
+  if (expected != expected_.end()) {
+    Entry waiting = std::move(expected->entry);
+    expected_.erase(expected);
+    if (waiting.disk != nullptr && waiting.disk->arrive(entry.disk->live())) {
+      entry = std::move(waiting);
+    } else if (waiting.disk != nullptr) {
+      (void)waiting.disk->close().has_error();  // it has nothing to close
+    }
+  }
+  disks_.push_back(std::move(entry));
+}
+
+void MoverDisks::expect(const std::vector<Wish>& wishes) {
+  const std::lock_guard lock(mutex_);
+  expected_.clear();
+  for (const Wish& wish : wishes) expected_.push_back({.wish = wish});
+}
+
+std::vector<std::string> MoverDisks::expected() const {
+  const std::lock_guard lock(mutex_);
+  std::vector<std::string> names;
+  for (const Expected& one : expected_) names.push_back(one.wish.name);
+  return names;
+}
+
+/// mutex_ is held. Null: nothing of it is there yet.
+std::shared_ptr<MoverDisk> MoverDisks::client_expects(Expected& expected) {
+  Entry& entry = expected.entry;
+  if (entry.disk == nullptr) {
+    auto arriving = ArrivingDisk::look(expected.wish.path);
+    if (arriving.has_error()) return nullptr;
+    entry.disk = std::make_shared<MoverDisk>(expected.wish.name, expected.wish.path,
+                                             std::move(arriving).value());
+  }
+  ++entry.clients;
+  return entry.disk;
 }
 
 void MoverDisks::add(std::shared_ptr<MoverDisk> disk) {
@@ -75,6 +127,9 @@ std::shared_ptr<MoverDisk> MoverDisks::client_opens(const std::string& export_na
     ++entry.clients;
     return entry.disk;
   }
+  for (Expected& expected : expected_) {
+    if (!group_ || expected.wish.name == export_name) return client_expects(expected);
+  }
   return nullptr;
 }
 
@@ -82,6 +137,10 @@ void MoverDisks::client_closes(const MoverDisk& disk) {
   const std::lock_guard lock(mutex_);
   for (Entry& entry : disks_) {
     if (entry.disk.get() == &disk) --entry.clients;
+  }
+  // The last one takes with it what was known of the disk.
+  for (Expected& expected : expected_) {
+    if (expected.entry.disk.get() == &disk && --expected.entry.clients == 0) expected.entry = {};
   }
 }
 

@@ -11,11 +11,13 @@
 #include <vector>
 
 #include "base/result.h"
+#include "tools/arriving_disk.h"
 #include "transfer/live_disk.h"
 
 namespace vhdxm::tools {
 
-/// One disk that is open. Clients hold it as long as they are connected, after its end too.
+/// One disk that is open, or will be when it has arrived. Clients hold it as long as they are
+/// connected, after its end too.
 class MoverDisk {
  public:
   MoverDisk(std::string name, std::string path, bool read_only,
@@ -24,13 +26,24 @@ class MoverDisk {
         path_(std::move(path)),
         read_only_(read_only),
         live_(std::move(live)) {}
+  MoverDisk(std::string name, std::string path, ArrivingDisk arriving)
+      : name_(std::move(name)),
+        path_(std::move(path)),
+        read_only_(false),
+        arriving_(std::move(arriving)),
+        has_arrived_(false) {}
 
   const std::string& name() const { return name_; }
   const std::string& path() const { return path_; }
   bool read_only() const { return read_only_; }
-  /// Null after let_go(), and in tests that have no file. Requires, where the disk may be closed
-  /// meanwhile: a Request that may go on.
+  /// Null until it has arrived, after let_go(), and in tests that have no file. Requires, where the
+  /// disk may be closed meanwhile: a Request that may go on.
   const std::shared_ptr<transfer::LiveDisk>& live() const { return live_; }
+  /// What there is instead of live() until it has arrived; then null.
+  const ArrivingDisk* arriving() const { return has_arrived_ ? nullptr : &*arriving_; }
+  /// It is `live` from here on, for those too who are connected. False, and nothing has changed:
+  /// that is another disk than they were told of. Requires: arriving(). Thread safety: once.
+  bool arrive(std::shared_ptr<transfer::LiveDisk> live);
 
   /// What a client asks for is under way as long as this lives. Thread safety: any thread.
   class Request {
@@ -57,7 +70,9 @@ class MoverDisk {
   const std::string name_;
   const std::string path_;
   const bool read_only_;
+  const std::optional<ArrivingDisk> arriving_;
   std::shared_ptr<transfer::LiveDisk> live_;
+  std::atomic<bool> has_arrived_ = true;  ///< Then live_ is set.
   std::atomic<std::uint64_t> requests_ = 0;
   std::atomic<bool> closing_ = false;
 };
@@ -83,11 +98,17 @@ class MoverDisks {
   /// One that is open. Requires: its gate is gate().
   void add(std::shared_ptr<MoverDisk> disk);
 
+  /// These are arriving: clients may connect to them as soon as there is something of them, and
+  /// open() makes disks of them. In place of those of the call before.
+  void expect(const std::vector<Wish>& wishes);
+  /// The names of those that were not opened yet.
+  std::vector<std::string> expected() const;
+
   struct View {
     std::shared_ptr<MoverDisk> disk;
     std::uint64_t clients = 0;
   };
-  /// In the order in which they were opened.
+  /// Those that are open, in the order in which they were.
   std::vector<View> list() const;
   std::optional<View> find(const std::string& name) const;
   std::uint64_t clients() const;
@@ -105,10 +126,19 @@ class MoverDisks {
     std::shared_ptr<MoverDisk> disk;
     std::uint64_t clients = 0;
   };
+  struct Expected {
+    Wish wish;
+    Entry entry = {};  ///< Without a disk, as long as no client came.
+  };
+  std::shared_ptr<MoverDisk> client_expects(Expected& expected);
+  void enter(std::shared_ptr<MoverDisk> opened);
+
   const bool group_;
   const std::shared_ptr<transfer::SharedGate> gate_ = std::make_shared<transfer::SharedGate>();
   mutable std::mutex mutex_;
-  std::vector<Entry> disks_;  ///< Protected by mutex_.
+  // Protected by mutex_:
+  std::vector<Entry> disks_;
+  std::vector<Expected> expected_;
 };
 
 }  // namespace vhdxm::tools

@@ -122,7 +122,9 @@ ExportStatus MoverWatch::status_of(const std::string& name) const {
     status.state = ExportStatus::State::kStarting;
   } else if (expects_) {
     status.state = ExportStatus::State::kReleased;
-    status.problem = "it is arriving: the host that sends it owns it until then";
+    status.problem =
+        "it is arriving: until then the host that sends it owns it, and clients may "
+        "connect and not write";
     status.advice = "`vhdx-migrate list` shows how far it is.";
   }
   status.socket = client_socket_path(setting_.run_folder, name);
@@ -247,9 +249,20 @@ std::optional<MoverWatch::Refusal> MoverWatch::close(const std::string& name, bo
   return std::nullopt;
 }
 
+/// The mover's lock is taken for a moment, too, to find out that there is to be none; and one that
+/// is being started does not listen yet.
+Result<MoverClient> MoverWatch::connect_patiently() const {
+  const auto patience = MoverClock::now() + kAskPatience;
+  for (;;) {
+    auto client = MoverClient::connect(places_.control);
+    if (client.has_value() || !is_alive() || MoverClock::now() > patience) return client;
+    std::this_thread::sleep_for(kLookForMover);
+  }
+}
+
 std::optional<MoverWatch::Refusal> MoverWatch::end(bool force) {
   if (expects()) return Refusal{.problem = "it is arriving"};
-  auto client = MoverClient::connect(places_.control);
+  auto client = connect_patiently();
   if (client.has_error()) return end_without_mover();
   json::object wish;
   wish["force"] = force;
@@ -476,7 +489,7 @@ std::optional<MoverClient> MoverWatch::start(const ProcessLock& lock) {
     fail(failure_of(client.error()));
     return std::nullopt;
   }
-  if (expects() && !wait_until_taken()) return std::nullopt;
+  if (expects() && (!expect_disks(*client) || !wait_until_taken())) return std::nullopt;
   if (!open_disks(*client, disks())) return std::nullopt;
   // From here on it outlives the service.
   const auto status = client->ask("status", {}, kAskPatience);
@@ -486,6 +499,16 @@ std::optional<MoverClient> MoverWatch::start(const ProcessLock& lock) {
   }
   note_exported(*status, /*adopted=*/false);
   return std::move(*client);
+}
+
+/// Clients may connect from here on.
+bool MoverWatch::expect_disks(MoverClient& client) {
+  json::object wish = open_wish(disks(), /*taken=*/false);
+  wish.erase("taken");
+  const auto answer = client.ask("expect", wish, kAskPatience);
+  if (answer.has_value() && !answer->contains("error")) return true;
+  fail(answer.has_error() ? failure_of(answer.error()).message : text_of(*answer, "message"), "");
+  return false;
 }
 
 /// False: they are not this host's, and will not be; or the mover has ended.

@@ -4,8 +4,8 @@
 // becomes of the service. A lock in the run folder says that it lives; a socket there is how it is
 // spoken to (docs/mover.md). It holds one disk, or those of a group.
 //
-// For disks that are arriving a mover is started beforehand, and waits without a disk: opening them
-// is all that is left to do when this host owns them.
+// For disks that are arriving a mover is started beforehand, and clients may connect to it: opening
+// the disks is all that is left to do when this host owns them.
 #pragma once
 
 #include <condition_variable>
@@ -64,7 +64,7 @@ class MoverWatch {
   };
   enum class Purpose : std::uint8_t {
     kServe,   ///< This host's disks.
-    kExpect,  ///< They are arriving: until taken(), nothing is opened.
+    kExpect,  ///< They are arriving: clients may connect, and nothing is opened until taken().
   };
 
   /// `disks`: of one group, or one of none. Lifetime: `setting` and `log` outlive this.
@@ -117,6 +117,7 @@ class MoverWatch {
   std::optional<MoverClient> adopt(MoverClient client, bool& goes_away);
   std::optional<MoverClient> start(const ProcessLock& lock);
   bool launch(const ProcessLock& lock, LifeLine& life);
+  bool expect_disks(MoverClient& client);
   bool wait_until_taken();
   bool may_write();
   bool open_disks(MoverClient& client, const std::vector<migration::RegisteredDisk>& disks);
@@ -124,6 +125,7 @@ class MoverWatch {
   void note_exported(const Answer& status, bool adopted);
   void note_released(const CommandFailure& failure);
   ExportStatus status_of(const std::string& name) const;
+  Result<MoverClient> connect_patiently() const;
   std::optional<Refusal> end_without_mover();
   void expect_end(bool expected);
   bool is_alive() const;

@@ -138,14 +138,24 @@ struct Client {
   std::shared_ptr<MoverDisk> disk;
 };
 
-/// guarded() for what changes or reads the disk, which may be closed while its clients are here.
-template <class Body>
-int asked(void* handle, Body body) noexcept {
+/// Writes to a disk that is arriving: it is another host's until it has.
+Result<void> refuse_yet(const ArrivingDisk& /*disk*/) {
+  errno = EPERM;
+  return errno_error("write to a disk that is arriving");
+}
+
+/// guarded() for what changes or reads the disk, which may be closed while its clients are here, or
+/// may not have arrived: `until_then` is asked instead.
+template <class Body, class UntilThen>
+int asked(void* handle, Body body, UntilThen until_then) noexcept {
   MoverDisk& disk = *static_cast<Client*>(handle)->disk;
   const MoverDisk::Request request(disk);
   if (!request.may_go_on()) {
     nbdkit_set_error(ESHUTDOWN);
     return -1;
+  }
+  if (const ArrivingDisk* const arriving = disk.arriving()) {
+    return guarded([&] { return until_then(*arriving); });
   }
   return guarded([&] { return body(*disk.live()); });
 }
@@ -353,7 +363,7 @@ void* on_open(int /*readonly*/) {
     return {};
   });
   if (failed == 0 && client == nullptr)
-    nbdkit_error("there is no such disk, or it is being closed");
+    nbdkit_error("there is no such disk, or nothing of it yet, or it is being closed");
   return client;
 }
 
@@ -369,6 +379,9 @@ int on_list_exports(int /*readonly*/, int /*is_tls*/, nbdkit_exports* exports) {
   for (const MoverDisks::View& view : plugin().mover->disks().list()) {
     if (nbdkit_add_export(exports, view.disk->name().c_str(), nullptr) != 0) return -1;
   }
+  for (const std::string& name : plugin().mover->disks().expected()) {
+    if (nbdkit_add_export(exports, name.c_str(), "arriving") != 0) return -1;
+  }
   return 0;
 }
 
@@ -379,21 +392,23 @@ const char* on_default_export(int /*readonly*/, int /*is_tls*/) {
 
 std::int64_t on_get_size(void* handle) {
   std::int64_t bytes = -1;
-  asked(handle, [&](LiveDisk& disk) -> Result<void> {
+  const auto tell_size = [&](const auto& disk) -> Result<void> {
     bytes = static_cast<std::int64_t>(disk.size_bytes());
     return {};
-  });
+  };
+  asked(handle, tell_size, tell_size);
   return bytes;
 }
 
 int on_block_size(void* handle, std::uint32_t* minimum, std::uint32_t* preferred,
                   std::uint32_t* maximum) {
-  return asked(handle, [&](LiveDisk& disk) -> Result<void> {
+  const auto tell_sizes = [&](const auto& disk) -> Result<void> {
     *minimum = disk.geometry().logical_sector_bytes;
     *preferred = std::max(kPreferredBytes, *minimum);
     *maximum = kRequestBytesMax;
     return {};
-  });
+  };
+  return asked(handle, tell_sizes, tell_sizes);
 }
 
 int on_can_write(void* handle) {
@@ -412,34 +427,41 @@ int on_can_fua(void* /*handle*/) {
 
 int on_pread(void* handle, void* buffer, std::uint32_t count, std::uint64_t offset,
              std::uint32_t /*flags*/) {
-  return asked(handle, [&](LiveDisk& disk) {
+  const auto read = [&](auto& disk) {
     return disk.read(offset, std::span(static_cast<std::byte*>(buffer), count));
-  });
+  };
+  return asked(handle, read, read);
 }
 
 int on_pwrite(void* handle, const void* buffer, std::uint32_t count, std::uint64_t offset,
               std::uint32_t flags) {
-  return asked(handle, [&](LiveDisk& disk) {
+  const auto write = [&](LiveDisk& disk) {
     return disk.write(offset, std::span(static_cast<const std::byte*>(buffer), count),
                       durability(flags));
-  });
+  };
+  return asked(handle, write, refuse_yet);
 }
 
 int on_zero(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
-  return asked(handle, [&](LiveDisk& disk) -> Result<void> {
+  const auto zero = [&](LiveDisk& disk) -> Result<void> {
     if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk.zeroes_fast(zeroing(flags))) {
       return not_fast();  // the client asked only if this is fast
     }
     return disk.write_zeroes(offset, count, zeroing(flags), durability(flags));
-  });
+  };
+  return asked(handle, zero, refuse_yet);
 }
 
 int on_trim(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
-  return asked(handle, [&](LiveDisk& disk) { return disk.trim(offset, count, durability(flags)); });
+  const auto trim = [&](LiveDisk& disk) { return disk.trim(offset, count, durability(flags)); };
+  return asked(handle, trim, refuse_yet);
 }
 
 int on_flush(void* handle, std::uint32_t /*flags*/) {
-  return asked(handle, [](LiveDisk& disk) { return disk.flush(); });
+  // Nothing was written yet to a disk that is arriving.
+  return asked(
+      handle, [](LiveDisk& disk) { return disk.flush(); },
+      [](const ArrivingDisk&) { return Result<void>{}; });
 }
 
 /// A ZERO block is zero and has no room, one without data too: both are holes to an NBD client.
@@ -471,8 +493,13 @@ Result<void> add_extents(LiveDisk& disk, std::uint32_t count, std::uint64_t offs
 
 int on_extents(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
                nbdkit_extents* extents) {
-  return asked(handle,
-               [&](LiveDisk& disk) { return add_extents(disk, count, offset, flags, extents); });
+  const auto all_data = [&](const ArrivingDisk&) -> Result<void> {
+    if (nbdkit_add_extent(extents, offset, count, 0) == 0) return {};
+    return errno_error("nbdkit_add_extent", offset);
+  };
+  return asked(
+      handle, [&](LiveDisk& disk) { return add_extents(disk, count, offset, flags, extents); },
+      all_data);
 }
 
 nbdkit_plugin described() {

@@ -137,14 +137,14 @@ class LiveHosts(support.DiskTest):
         self.random = random.Random(self.seed)
         self.here, self.there = self.host("here"), self.host("there")
 
-    def host(self, name, *options, resolve_retry="86400s"):
+    def host(self, name, *options, resolve_retry="86400s", listen="127.0.0.1:0", prefix=()):
         """Unless told, nothing but `resolve` and the start of the service ends what is blocked."""
         disks = self.folder / name / "disks"
         disks.mkdir(parents=True)
         config = self.folder / name / "host.toml"
         config.write_text(f'resolve_retry = "{resolve_retry}"\n')
         host = Service(self.folder / name, "--config", config, "--incoming", "on", "--outgoing", "on", "--into", disks,
-                       "--listen", "127.0.0.1:0", "--key-file", self.key_file, *options)
+                       "--listen", listen, "--key-file", self.key_file, *options, prefix=prefix)
         host.disks = disks
         self.addCleanup(host.__exit__)
         return host
@@ -176,7 +176,7 @@ class LiveHosts(support.DiskTest):
         return disk
 
     def state_of(self, host, name="web01"):
-        return host.ask("GET", f"/v1/disks/{name}")[1]["state"]
+        return host.ask("GET", f"/v1/disks/{name}")[1].get("state")
 
     def move(self, host, to, *options, name="web01"):
         """`name`: of a disk; None: the options say which."""
@@ -289,15 +289,28 @@ class LiveHosts(support.DiskTest):
         self.assertEqual(self.here.ask("GET", f"/v1/jobs/{job}")[1]["state"], "done")
 
     def waiting_mover(self, host, key):
-        """What a mover says of itself: there is no disk in it, and nobody can connect."""
-        self.assertTrue((host.run / "disks" / f"{key}.wait").is_socket())
-        self.assertFalse((host.run / "disks" / f"{key}.sock").exists())
+        """What a mover says of itself: there is no disk in it, though clients may connect."""
+        self.assertFalse((host.run / "disks" / f"{key}.wait").exists())
+        self.assertTrue((host.run / "disks" / f"{key}.sock").is_socket())
         with socket.socket(socket.AF_UNIX) as mover:
             mover.connect(str(host.run / "movers" / f"{key}.sock"))
             mover.sendall(b'{"version":2,"op":"status"}\n')
             status = json.loads(mover.makefile().readline())
         self.assertEqual(status["disks"], [], status)
         return status["pid"]
+
+    def connected_before(self, host, name="web01"):
+        """A guest that waits at `host` for a disk that is going there."""
+        handle = nbd.NBD()
+        handle.connect_uri(f"nbd+unix:///?socket={host.run}/disks/{name}.sock")
+        return handle
+
+    def assert_refuses(self, handle):
+        for write in (lambda: handle.pwrite(b"x" * 4096, 0), lambda: handle.trim(MIB, 0),
+                      lambda: handle.zero(MIB, 0)):
+            with self.assertRaises(nbd.Error) as refused:
+                write()
+            self.assertEqual(refused.exception.errnum, errno.EPERM)
 
 
 class LiveTest(LiveHosts):
@@ -468,6 +481,83 @@ class LiveTest(LiveHosts):
         self.assertNotEqual(self.exported(self.there)["mover_pid"], pid)
         guest.leave()
         self.assert_sound(self.there, guest)
+
+    def test_a_guest_that_waits_where_its_disk_is_going(self):
+        self.added(self.here)
+        still = os.urandom(MIB)
+        writer = nbd.NBD()
+        writer.connect_uri(self.exported(self.here)["uri"])
+        writer.pwrite(still, 48 * MIB)
+        writer.shutdown()
+        guest = self.guest(self.here, size=32 * MIB)
+        manual = ("--cutover", "manual", "--max-pause", "20s")
+        # Of one job nothing comes, and who waited for it is sent away.
+        job = self.detached(self.here, self.there, *manual)
+        self.wait_for_phase(self.here, job, "ready")
+        waiting = self.connected_before(self.there)
+        self.assertEqual(self.here.command("cancel", job).code, 0)
+        self.wait_for_state(self.here, job, "cancelled")
+        with self.assertRaises(nbd.Error):
+            while True:
+                waiting.pread(4096, 0)
+        job = self.detached(self.here, self.there, *manual)
+        self.wait_for_phase(self.here, job, "ready")
+        waiting = self.connected_before(self.there)
+        self.assertEqual(waiting.get_size(), self.SIZE)
+        self.assertEqual(waiting.pread(MIB, 48 * MIB), still)
+        self.assert_refuses(waiting)
+        waiting.flush()
+        self.assertEqual(self.state_of(self.there), None)
+        self.assertEqual(self.here.command("cutover", job).code, 0)
+        self.wait_for_state(self.here, job, "done")
+        guest.wait_until_fenced()
+        self.exported(self.there)
+        # It is the same connection, and the disk is there.
+        guest.check(waiting)
+        self.assertEqual(waiting.pread(MIB, 48 * MIB), still)
+        waiting.pwrite(numbered(1), 40 * MIB)
+        waiting.flush()
+        self.assertEqual(self.there.ask("GET", "/v1/disks/web01")[1]["clients"], 1)
+        guest.acknowledged[40 * MIB // SECTOR] = 1
+        waiting.shutdown()
+        guest.leave()
+        # And back, where the copy lies that was released.
+        guest = self.guest(self.there, size=32 * MIB, known=guest.acknowledged)
+        job = self.detached(self.there, self.here, *manual)
+        self.wait_for_phase(self.there, job, "ready")
+        waiting = self.connected_before(self.here)
+        self.assert_refuses(waiting)
+        self.assertEqual(self.there.command("cutover", job).code, 0)
+        self.wait_for_state(self.there, job, "done")
+        guest.wait_until_fenced()
+        self.exported(self.here)
+        guest.check(waiting)
+        waiting.shutdown()
+        guest.leave()
+        self.assert_sound(self.here, guest)
+
+    def test_a_sparse_disk_of_a_tebibyte(self):
+        path = self.here.disks / "huge.vhdx"
+        self.assertEqual(support.run("create", path, "--size", "1T").code, 0)
+        self.assertEqual(self.here.command("disk", "add", "huge", path).code, 0)
+        places = {0: 0xa1, 512 << 30: 0xb2, (1 << 40) - MIB: 0xc3}
+        writer = nbd.NBD()
+        writer.connect_uri(self.exported(self.here, "huge")["uri"])
+        for place, byte in places.items():
+            writer.pwrite(bytes([byte]) * MIB, place)
+        writer.shutdown()
+        guest = self.guest(self.here, "huge", size=16 * MIB, offset=700 << 30)
+        over = self.move(self.here, self.there, name="huge")
+        self.assertLess(over["report"]["wire_bytes"], 500 * MIB, over)
+        guest.wait_until_fenced()
+        self.assert_holds(self.there, guest, "huge")
+        guest.leave()
+        self.assertEqual(self.there.command("disk", "remove", "huge").code, 0)
+        arrived = self.there.disks / "huge.vhdx"
+        self.assertEqual(support.run("check", arrived).code, 0)
+        self.assertLess(arrived.stat().st_blocks * 512, 500 * MIB)
+        for place, byte in places.items():
+            support.tool("qemu-io", "-r", "-f", "vhdx", "-c", f"read -P {byte} {place} {MIB}", arrived)
 
     # --- guests that write faster than the link -------------------------------------------------
     # However much writes are slowed down, each waits for half a second at most: ten of them write

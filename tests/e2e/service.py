@@ -26,9 +26,10 @@ class UnixConnection(http.client.HTTPConnection):
 
 
 class Service:
-    """Ends with the with-block, and its movers with it. Its log is a file: movers hold it, too."""
+    """Ends with the with-block, and its movers with it. Its log is a file: movers hold it, too.
+    `prefix`: of its command, which becomes the service."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, prefix=()):
         self.folder = pathlib.Path(folder)
         self.folder.mkdir(exist_ok=True)
         self.run = self.folder / "run"
@@ -36,6 +37,7 @@ class Service:
         self.control = self.run / "control.sock"
         self.log = self.folder / "log"
         self.options = options
+        self.prefix = prefix
         self.process = None
         self.start()
 
@@ -47,7 +49,7 @@ class Service:
                 open(self.log, "ab") as log:
             ear.bind(str(notify))
             self.process = subprocess.Popen(
-                [SERVICE, "--state", self.state, "--run", self.run, *map(str, self.options)],
+                [*self.prefix, SERVICE, "--state", self.state, "--run", self.run, *map(str, self.options)],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 env={**support.environment(), "NOTIFY_SOCKET": str(notify)})
             ended = os.pidfd_open(self.process.pid)

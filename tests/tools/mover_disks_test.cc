@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <filesystem>
 #include <future>
 #include <thread>
 
@@ -21,11 +22,18 @@ using vhdx::kMiB;
 
 class MoverDisksTest : public testing::Test {
  protected:
+  std::string write(const std::string& file, std::uint64_t bytes = 16 * kMiB) {
+    return test::write_disk(folder_, file,
+                            test::data_disk(test::small_geometry(bytes), 2 * kMiB, 1),
+                            [](vhdx::Description& one) { one.opaque_items.clear(); });
+  }
   MoverDisks::Wish disk(const std::string& name) {
-    return {.name = name,
-            .path = test::write_disk(folder_, name + ".vhdx",
-                                     test::data_disk(test::small_geometry(16 * kMiB), 2 * kMiB, 1),
-                                     [](vhdx::Description& one) { one.opaque_items.clear(); })};
+    return {.name = name, .path = write(name + ".vhdx")};
+  }
+  /// Of disk() there is what has arrived by now.
+  MoverDisks::Wish arriving(const std::string& name) {
+    (void)write(name + ".vhdx.partial");
+    return {.name = name, .path = folder_ / (name + ".vhdx")};
   }
 
   const test::TempFolder folder_;
@@ -78,6 +86,67 @@ TEST_F(MoverDisksTest, OpensAllOrNone) {
   EXPECT_EQ(disks.list().size(), 2u);
   EXPECT_EQ(&disks.find("a")->disk->live()->gate(), disks.gate().get());
   EXPECT_EQ(&disks.find("b")->disk->live()->gate(), disks.gate().get());
+}
+
+TEST_F(MoverDisksTest, WhoIsThereBeforeADiskHasItWhenItHasArrived) {
+  MoverDisks disks(/*group=*/true);
+  disks.expect({arriving("a"), {.name = "b", .path = folder_ / "b.vhdx"}});
+  EXPECT_EQ(disks.expected(), (std::vector<std::string>{"a", "b"}));
+  EXPECT_EQ(disks.client_opens("b"), nullptr) << "there is nothing of it";
+  const auto a = disks.client_opens("a");
+  ASSERT_NE(a, nullptr);
+  ASSERT_NE(a->arriving(), nullptr);
+  EXPECT_EQ(a->live(), nullptr);
+  EXPECT_EQ(a->arriving()->size_bytes(), 16 * kMiB);
+  std::vector<std::byte> before(kMiB);
+  ASSERT_TRUE(succeeded(a->arriving()->read(kMiB, before)));
+  EXPECT_TRUE(disks.list().empty());
+  EXPECT_EQ(disks.clients(), 0u) << "of disks that can be used";
+  std::filesystem::rename(folder_ / "a.vhdx.partial", folder_ / "a.vhdx");
+  EXPECT_TRUE(succeeded(a->arriving()->read(kMiB, before))) << "between the two";
+  ASSERT_TRUE(succeeded(disks.open({{.name = "a", .path = folder_ / "a.vhdx"}}, {})));
+  EXPECT_EQ(a->arriving(), nullptr);
+  ASSERT_NE(a->live(), nullptr);
+  EXPECT_EQ(disks.find("a")->disk, a);
+  EXPECT_EQ(disks.clients(), 1u);
+  EXPECT_EQ(disks.expected(), (std::vector<std::string>{"b"}));
+  std::vector<std::byte> after(kMiB);
+  ASSERT_TRUE(succeeded(a->live()->read(kMiB, after)));
+  EXPECT_EQ(after, before);
+  disks.client_closes(*a);
+  EXPECT_EQ(disks.clients(), 0u);
+}
+
+TEST_F(MoverDisksTest, WhoWasToldOfAnotherDiskIsSentAway) {
+  MoverDisks disks(/*group=*/false);
+  disks.expect({arriving("a")});
+  const auto told = disks.client_opens("");
+  ASSERT_NE(told, nullptr);
+  // What has arrived is larger than what they were told of.
+  const std::string path = write("a.vhdx", 32 * kMiB);
+  ASSERT_TRUE(succeeded(disks.open({{.name = "a", .path = path}}, {})));
+  EXPECT_FALSE(MoverDisk::Request(*told).may_go_on());
+  EXPECT_EQ(disks.clients(), 0u);
+  const auto next = disks.client_opens("");
+  ASSERT_NE(next, nullptr);
+  EXPECT_NE(next, told);
+  disks.client_closes(*told);
+  EXPECT_EQ(disks.clients(), 1u);
+  disks.client_closes(*next);
+}
+
+TEST_F(MoverDisksTest, ThePartialThatIsAnotherByNowIsNotRead) {
+  MoverDisks disks(/*group=*/false);
+  disks.expect({arriving("a")});
+  const auto told = disks.client_opens("");
+  ASSERT_NE(told, nullptr);
+  std::filesystem::remove(folder_ / "a.vhdx.partial");
+  (void)write("a.vhdx.partial", 32 * kMiB);
+  std::vector<std::byte> bytes(kMiB);
+  EXPECT_TRUE(failed_with(told->arriving()->read(0, bytes), BaseErrc::kInvalidArgument));
+  // The last client takes with it what was known: the next one is told anew.
+  disks.client_closes(*told);
+  EXPECT_EQ(disks.client_opens("")->arriving()->size_bytes(), 32 * kMiB);
 }
 
 TEST_F(MoverDisksTest, ADiskThatIsClosedWaitsForWhatIsUnderWayAndTakesNothingNew) {
