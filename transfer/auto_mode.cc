@@ -34,8 +34,17 @@ constexpr double kSurplusLittle = 0.3;
 // as long as they go one way: else the choice would swing about the right one.
 constexpr double kRowsPerSecond = 1.2;
 constexpr double kFasterAfterSeconds = 0.5;
-// Until streams no longer wait for the first time: nothing is known yet that could be spoilt.
-constexpr double kFirstRowsPerSecond = 20;
+// Up to where the model puts it for the rate at which the link takes bytes.
+constexpr double kKnownRowsPerSecond = 30;
+// What the rest costs either side for each byte of the disk and of the
+// wire: copies, hashes, sockets (docs/performance.md). CPU seconds.
+constexpr compression::HostCost kAssumedHost = {
+    .cores = 1, .s_per_raw_byte = 0.4e-9, .s_per_wire_byte = 0.5e-9};
+// Of the processors, what the streams are taken to get: others run, too, and perhaps the other host
+// is this one.
+constexpr double kProcessorShare = 0.75;
+// Rows a second by which what was too much may be taken for granted again.
+constexpr double kTriedAgain = 0.5;
 // Samples are smoothed over about this time.
 constexpr double kSmoothSeconds = 0.08;
 // A receiver whose streams wait for bytes less than the first part of their time holds the job
@@ -90,35 +99,47 @@ std::span<const int> AutoMode::ladder() {
 }
 
 AutoMode::AutoMode(const Host& host)
-    : level_max_(host.level_max),
+    : host_(host),
       held_back_much_(std::lerp(kHeldBackMuch, 1, surplus(host))),
       held_back_little_(kHeldBackLittle + kSurplusLittle * surplus(host)),
       known_(kAssumed.begin(), kAssumed.end()),
       model_(usable(known_, host.level_max)) {}
 
 void AutoMode::learn(std::span<const compression::LevelCost> costs) {
-  std::vector<compression::LevelCost> merged(costs.begin(), costs.end());
-  if (learned_ > 0) {
-    for (auto& cost : merged) {
-      for (const auto& before : known_) {
-        if (before.level != cost.level) continue;
-        cost.ratio = std::lerp(before.ratio, cost.ratio, kNewWeight);
-        cost.compress_s_per_byte =
-            std::lerp(before.compress_s_per_byte, cost.compress_s_per_byte, kNewWeight);
-        cost.decompress_s_per_byte =
-            std::lerp(before.decompress_s_per_byte, cost.decompress_s_per_byte, kNewWeight);
-      }
-    }
-  }
   const compression::Mix before = model_.at(position_);
   const int fast = model_.rows()[before.fast].level;
   const int strong = model_.rows()[before.strong].level;
-  known_ = merged;
-  ++learned_;
+  const bool of_all = std::any_of(costs.begin(), costs.end(),
+                                  [](const auto& cost) { return cost.level > kLevelCheapMax; });
+  const bool is_first = learned_ == 0 && (of_all || learned_cheap_ == 0);
+  merge(costs, is_first ? 1 : kNewWeight);
+  ++(of_all ? learned_ : learned_cheap_);
   seconds_since_costs_ = 0;
-  model_ = compression::LinkModel(usable(known_, level_max_));
+  model_ = compression::LinkModel(usable(known_, host_.level_max));
   // Rows come and go with what they cost: the same place is where the same levels are.
   position_ = std::lerp(position_of(fast), position_of(strong), before.strong_share);
+  position_min_ = position_for(compression::Conditions::kNoLimit, 1);
+  position_ = std::max(position_, position_min_);
+}
+
+void AutoMode::merge(std::span<const compression::LevelCost> costs, double weight) {
+  // By so much the disk's data are better than what was assumed, at the strongest that was tried.
+  double better = 1;
+  for (auto& before : known_) {
+    const auto now = std::find_if(costs.begin(), costs.end(),
+                                  [&](const auto& cost) { return cost.level == before.level; });
+    if (now == costs.end()) {
+      if (learned_ == 0) before.ratio = std::min(1.0, before.ratio * better);
+      continue;
+    }
+    const double ratio = before.ratio;
+    before.ratio = std::lerp(before.ratio, now->ratio, weight);
+    before.compress_s_per_byte =
+        std::lerp(before.compress_s_per_byte, now->compress_s_per_byte, weight);
+    before.decompress_s_per_byte =
+        std::lerp(before.decompress_s_per_byte, now->decompress_s_per_byte, weight);
+    better = before.ratio / ratio;
+  }
 }
 
 double AutoMode::position_of(int level) const {
@@ -130,9 +151,11 @@ double AutoMode::position_of(int level) const {
   return position;
 }
 
-bool AutoMode::wants_costs() const {
-  if (bottleneck_ != Bottleneck::kLink) return false;
-  return learned_ < kCostsAtOnce || seconds_since_costs_ > kCostsSeconds;
+std::optional<int> AutoMode::wants_costs() const {
+  const bool all = bottleneck_ == Bottleneck::kLink;
+  const unsigned learned = all ? learned_ : learned_cheap_;
+  if (learned >= kCostsAtOnce && seconds_since_costs_ <= kCostsSeconds) return std::nullopt;
+  return all ? kLadder.back() : kLevelCheapMax;
 }
 
 void AutoMode::judge(const Sample& sample) {
@@ -152,6 +175,7 @@ ModeMix AutoMode::observe(const Sample& sample) {
   seconds_since_costs_ += sample.seconds;
   if (!begun_) {
     held_back_ = sample.held_back;
+    wire_bytes_per_second_ = sample.wire_bytes_per_second;
     begun_ = true;
   }
   held_back_ = smoothed(held_back_, sample.held_back, sample.seconds);
@@ -167,17 +191,42 @@ ModeMix AutoMode::observe(const Sample& sample) {
   if (pressure > held_back_much_) wish = (pressure - held_back_much_) / (1 - held_back_much_);
   if (pressure < held_back_little_) wish = (pressure - held_back_little_) / held_back_little_;
   move(wish, sample.seconds);
+  wire_bytes_per_second_ =
+      smoothed(wire_bytes_per_second_, sample.wire_bytes_per_second, sample.seconds);
+  if (wish > 0) approach(sample.seconds);
   return mix();
+}
+
+// Up to where the model puts it, if the link is what holds it back: a link that is slow, or has
+// become it, would be full of what is compressed too little before it is found by trying. Of levels
+// that were not tried on the disk's data nothing is taken for granted, nor of those that were too
+// much lately: then others need the processors.
+void AutoMode::approach(double seconds) {
+  if (wire_bytes_per_second_ <= 0) return;
+  const double about = position_for(wire_bytes_per_second_, kProcessorShare);
+  const double known = learned_ > 0 ? model_.position_max() : position_of(kLevelCheapMax);
+  const double soon = position_ + kKnownRowsPerSecond * seconds;
+  position_ = std::max(position_, std::min({about, known, too_much_, soon}));
+}
+
+// Where it will be about, if the link carries no more than that.
+double AutoMode::position_for(double link_bytes_per_s, double processor_share) const {
+  compression::HostCost host = kAssumedHost;
+  host.cores = std::min(host_.processors, host_.streams) * processor_share;
+  return model_.best_position({.sender = host,
+                               .receiver = host,
+                               .link_bytes_per_s = link_bytes_per_s,
+                               .streams = host_.streams});
 }
 
 // `wish`: 1 as fast as may be towards the strongest, -1 towards plain.
 void AutoMode::move(double wish, double seconds) {
   if (wish * one_way_seconds_ < 0) one_way_seconds_ = 0;
-  if (wish < 0 && position_ > 0) first_rise_ = false;
-  double rows_per_second = kRowsPerSecond * (1 + std::abs(one_way_seconds_) / kFasterAfterSeconds);
-  if (first_rise_ && wish > 0) rows_per_second = kFirstRowsPerSecond;
+  too_much_ = wish < 0 && position_ > position_min_ ? position_ : too_much_ + kTriedAgain * seconds;
+  const double rows_per_second =
+      kRowsPerSecond * (1 + std::abs(one_way_seconds_) / kFasterAfterSeconds);
   position_ += wish * rows_per_second * seconds;
-  position_ = std::clamp(position_, 0.0, model_.position_max());
+  position_ = std::clamp(position_, position_min_, model_.position_max());
   if (wish != 0) one_way_seconds_ += std::copysign(seconds, wish);
 }
 

@@ -34,9 +34,10 @@ class AutoMode {
 
   /// What happened since the last sample. Shares are of the streams' time, 0 to 1.
   struct Sample {
-    double seconds = 0;    ///< > 0.
-    double held_back = 0;  ///< The network (or --limit) took nothing more.
-    double reading = 0;    ///< For the source's disk.
+    double seconds = 0;                ///< > 0.
+    double held_back = 0;              ///< The network (or --limit) took nothing more.
+    double reading = 0;                ///< For the source's disk.
+    double wire_bytes_per_second = 0;  ///< All streams. 0: not known.
     /// The receiver's, as far as is known: its streams had nothing to do, wrote, unpacked.
     struct Receiver {
       double waiting = 1;
@@ -48,11 +49,14 @@ class AutoMode {
   /// What to do from now on.
   ModeMix observe(const Sample& sample);
 
-  /// What the levels cost on this disk's own data; better than what was assumed at first.
+  /// Levels up to this one cost so little to try that it is done however busy the processors are.
+  static constexpr int kLevelCheapMax = 1;
+  /// What levels cost on this disk's own data, plain among them; better than what was assumed at
+  /// first. What those cost that are not among them is concluded from that.
   void learn(std::span<const compression::LevelCost> costs);
-  /// Whether it is worth to find that out now: there is time to spare, and it is not known, or was
-  /// found out long ago.
-  bool wants_costs() const;
+  /// Up to which level it is worth to find that out now; nothing if it is known, or there is no
+  /// time to spare for it.
+  std::optional<int> wants_costs() const;
 
   ModeMix mix() const;
   Bottleneck bottleneck() const { return bottleneck_; }
@@ -60,24 +64,32 @@ class AutoMode {
   double position() const { return position_; }
 
  private:
+  static constexpr double kAnywhere = 1e9;
+
   void judge(const Sample& sample);
   void move(double wish, double seconds);
+  void approach(double seconds);
+  double position_for(double link_bytes_per_s, double processor_share) const;
+  void merge(std::span<const compression::LevelCost> costs, double weight);
   /// Where a level is on the model's ladder, or the next stronger one.
   double position_of(int level) const;
 
-  const int level_max_;
+  const Host host_;
   const double held_back_much_;
   const double held_back_little_;
   std::vector<compression::LevelCost> known_;  ///< Assumed, later as they were measured.
   compression::LinkModel model_;
   double position_ = 0;
-  double held_back_ = 0;      ///< Smoothed.
-  double receiver_idle_ = 1;  ///< Smoothed.
+  double position_min_ = 0;           ///< Below it, compression would save more than it takes.
+  double too_much_ = kAnywhere;       ///< From where streams last did not wait any more.
+  double held_back_ = 0;              ///< Smoothed.
+  double receiver_idle_ = 1;          ///< Smoothed.
+  double wire_bytes_per_second_ = 0;  ///< Smoothed.
   bool begun_ = false;
-  bool first_rise_ = true;
   double one_way_seconds_ = 0;  ///< How long it has gone one way; negative towards plain.
   double seconds_since_costs_ = 0;
-  unsigned learned_ = 0;
+  unsigned learned_ = 0;        ///< How often, of all levels.
+  unsigned learned_cheap_ = 0;  ///< Of some.
   Bottleneck bottleneck_ = Bottleneck::kUnknown;
 };
 

@@ -27,13 +27,14 @@ std::optional<std::size_t> pack(std::span<std::byte> raw, int level, CompressorP
   return length;
 }
 
-// Finds out what all levels cost, with bytes that are about to be sent anyway.
-void find_costs(std::span<const std::byte> raw, ModeControl& control, CompressorPool& compressors) {
+// Finds out what levels cost, with bytes that are about to be sent anyway.
+void find_costs(std::span<const std::byte> raw, int level_max, ModeControl& control,
+                CompressorPool& compressors) {
   const std::array<std::span<const std::byte>, 1> samples = {
       raw.first(std::min<std::size_t>(raw.size(), kCellBytes))};
   std::vector<int> levels;
   for (const int level : AutoMode::ladder()) {
-    if (level <= compressors.level_max()) levels.push_back(level);
+    if (level <= std::min(level_max, compressors.level_max())) levels.push_back(level);
   }
   const CompressorPool::Lease lease(compressors);
   const auto room = lease.room();
@@ -55,13 +56,13 @@ void pack_frames(BuiltFrames& built, std::span<std::byte> buffer, ModeControl& c
   for (std::size_t i = 0; i < built.frames.size(); ++i) {
     FrameHeader& header = built.frames[i].header;
     if (header.kind != FrameKind::kData) continue;
-    const auto level = control.next(std::chrono::steady_clock::now());
-    if (!level) continue;
     const auto begin = static_cast<std::size_t>(built.payloads[i].data() - buffer.data());
     VHDXM_CHECK(begin + header.wire_length <= buffer.size());
     const auto raw = buffer.subspan(begin, header.wire_length);
+    if (const auto up_to = control.costs_wanted()) find_costs(raw, *up_to, control, compressors);
+    const auto level = control.next(std::chrono::steady_clock::now());
+    if (!level) continue;
     const std::uint64_t before = thread_processor_ns();
-    if (control.costs_wanted()) find_costs(raw, control, compressors);
     if (const auto length = pack(raw, *level, compressors)) {
       header.codec = compression::Codec::kZstd;
       header.wire_length = static_cast<std::uint32_t>(*length);

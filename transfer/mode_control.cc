@@ -75,14 +75,14 @@ void ModeControl::note(const Outcome& outcome) {
   credit_ns_ -= static_cast<double>(outcome.processor_ns);
 }
 
-void ModeControl::ask_for_costs() {
+void ModeControl::ask_for_costs(int level_max) {
   const std::lock_guard lock(mutex_);
-  costs_wanted_ = true;
+  costs_wanted_ = level_max;
 }
 
-bool ModeControl::costs_wanted() {
+std::optional<int> ModeControl::costs_wanted() {
   const std::lock_guard lock(mutex_);
-  return std::exchange(costs_wanted_, false);
+  return std::exchange(costs_wanted_, std::nullopt);
 }
 
 void ModeControl::note_costs(std::vector<compression::LevelCost> costs) {

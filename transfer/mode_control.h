@@ -69,11 +69,11 @@ class ModeControl {
   /// Of the bytes that were lately to be compressed, the share that was. 1 at first.
   double gaining() const;
 
-  /// Asks that one of the streams finds out, with an extent that it sends anyway, what all levels
-  /// cost; take_costs() has it later, once.
-  void ask_for_costs();
-  /// Whether a stream should; true for one of them.
-  bool costs_wanted();
+  /// Asks that one of the streams finds out, with an extent that it sends anyway, what the levels
+  /// up to `level_max` cost; take_costs() has it later, once.
+  void ask_for_costs(int level_max);
+  /// Up to which level a stream should; for one of them.
+  std::optional<int> costs_wanted();
   void note_costs(std::vector<compression::LevelCost> costs);
   std::vector<compression::LevelCost> take_costs();
 
@@ -87,7 +87,7 @@ class ModeControl {
   double strong_due_ = 0.5;  ///< Extents of the strong way that are owed.
   Totals totals_;
   double gaining_ = 1;
-  bool costs_wanted_ = false;
+  std::optional<int> costs_wanted_;
   std::vector<compression::LevelCost> costs_;
   double credit_ns_ = 0;  ///< Processor time that compression may still take now.
   std::optional<TimePoint> credited_to_;

@@ -33,7 +33,9 @@ ModeSteering::ModeSteering(const SenderOptions& options, const SenderBudget::Sha
       control_(first_mix(options), processor_limit(options)),
       auto_({.level_max = shares.level_max,
              .processors = processors_of(options),
-             .streams = static_cast<double>(shares.streams)}) {}
+             .streams = static_cast<double>(shares.streams)}) {
+  if (mode_ == Mode::kAuto) control_.ask_for_costs(AutoMode::kLevelCheapMax);
+}
 
 void ModeSteering::set_mode(Mode mode) {
   mode_ = mode;
@@ -58,7 +60,7 @@ void ModeSteering::note(const Load& load) {
   load_before_ = load;
 }
 
-void ModeSteering::steer(const SendStream::Work& work, TimePoint now) {
+void ModeSteering::steer(const SendStream::Work& work, std::uint64_t wire_bytes, TimePoint now) {
   const double up = seconds(work.up - before_.up);
   if (steered_at_ && up > 0) {
     const double passed = seconds(now - *steered_at_);
@@ -66,15 +68,17 @@ void ModeSteering::steer(const SendStream::Work& work, TimePoint now) {
         {.seconds = passed,
          .held_back = std::clamp(seconds(work.held_back - before_.held_back) / up, 0.0, 1.0),
          .reading = std::clamp(seconds(work.reading - before_.reading) / up, 0.0, 1.0),
+         .wire_bytes_per_second = static_cast<double>(wire_bytes - wire_bytes_before_) / passed,
          .receiver = receiver_});
     seconds_[auto_.bottleneck()] += passed;
     if (mode_ == Mode::kAuto) {
       control_.set(mix);
-      if (auto_.wants_costs()) control_.ask_for_costs();
+      if (const auto up_to = auto_.wants_costs()) control_.ask_for_costs(*up_to);
       if (const auto costs = control_.take_costs(); !costs.empty()) auto_.learn(costs);
     }
   }
   before_ = work;
+  wire_bytes_before_ = wire_bytes;
   steered_at_ = now;
 }
 

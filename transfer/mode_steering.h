@@ -28,8 +28,9 @@ class ModeSteering {
   /// that the job began with one that does, so that there are compressors, and of which level.
   void set_mode(Mode mode);
 
-  /// What all streams did so far, together. To be called a few times in a tenth of a second.
-  void steer(const SendStream::Work& work, TimePoint now);
+  /// What all streams did so far, together, and sent. To be called a few times in a tenth of a
+  /// second.
+  void steer(const SendStream::Work& work, std::uint64_t wire_bytes, TimePoint now);
   void note(const Load& load);
 
   ModeMix mix() const { return control_.mix(); }
@@ -44,6 +45,7 @@ class ModeSteering {
   AutoMode auto_;
   std::optional<TimePoint> steered_at_;
   SendStream::Work before_;
+  std::uint64_t wire_bytes_before_ = 0;
   Load load_before_;
   std::optional<AutoMode::Sample::Receiver> receiver_;
   std::map<Bottleneck, double> seconds_;  ///< How long each of them held the job back.

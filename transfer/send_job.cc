@@ -20,7 +20,7 @@ namespace {
 
 constexpr std::chrono::milliseconds kSendProgressInterval{250};
 
-constexpr std::chrono::milliseconds kSteerInterval{50};
+constexpr std::chrono::milliseconds kSteerInterval{20};
 // What is read at a time to compare or verify. Bytes.
 constexpr std::size_t kDigestBytes = 1024 * 1024;
 
@@ -235,7 +235,7 @@ asio::awaitable<void> SendJob::steer_regularly() {
     const auto now = std::chrono::steady_clock::now();
     SendStream::Work work;
     for (const auto& stream : streams_) work += stream->work(now);
-    steering_.steer(work, now);
+    steering_.steer(work, counters_.wire_bytes.load(std::memory_order_relaxed), now);
   }
 }
 

@@ -84,6 +84,7 @@ struct World {
     return {.seconds = seconds,
             .held_back = idle > 1e-9 ? std::lerp(idle, 1, surplus) : 0,
             .reading = source < 1e18 ? now / source : 0,
+            .wire_bytes_per_second = now * one.ratio,
             .receiver = AutoMode::Sample::Receiver{
                 .waiting = 1 - now / receiver_rate(one),
                 .writing = now / destination,
@@ -120,6 +121,40 @@ TEST(AutoMode, IsAsFastAsTheBestLevelOnLinksOfAllRates) {
     AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
     EXPECT_GE(run(mode, world, 6), 0.95 * world.best_fixed());
   }
+}
+
+TEST(AutoMode, IsAboutRightATenthOfASecondAfterItSawTheLink) {
+  for (const double mbit : {500., 1000., 2500.}) {
+    SCOPED_TRACE(mbit);
+    World world;
+    world.link = mbit * kMega / 8;
+    AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
+    ModeMix mix;
+    for (int i = 0; i < 5; ++i) mix = mode.observe(world.sample(mix, 0.02));
+    EXPECT_GE(world.rate(mix), 0.8 * world.best_fixed());
+  }
+}
+
+TEST(AutoMode, CompressesWhatCostsLessThanItSaves) {
+  World world;
+  for (LevelCost& cost : world.costs) {
+    if (cost.level == kLevelPlain) continue;
+    cost.ratio /= 20;
+    cost.compress_s_per_byte /= 10;
+    cost.decompress_s_per_byte /= 10;
+  }
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
+  EXPECT_EQ(mode.wants_costs(), AutoMode::kLevelCheapMax);
+  mode.learn(std::span(world.costs).first(4));
+  ASSERT_TRUE(mode.mix().light);
+  EXPECT_LE(*mode.mix().light, AutoMode::kLevelCheapMax);
+  run(mode, world, 3);
+  EXPECT_TRUE(mode.mix().light) << "though no link holds it back";
+  // Of data of another kind that is over.
+  const World usual;
+  for (int i = 0; i < 10; ++i) mode.learn(std::span(usual.costs).first(4));
+  run(mode, usual, 3);
+  EXPECT_EQ(mode.mix(), ModeMix{});
 }
 
 TEST(AutoMode, FollowsALinkThatChangesWithinTwoSeconds) {

@@ -101,11 +101,11 @@ TEST_F(FramePacker, LeavesRangesAloneAndPlainAsItIs) {
 TEST_F(FramePacker, FindsOutWhatLevelsCostWhenItIsAsked) {
   ModeControl control({}, std::numeric_limits<double>::infinity());
   control.set({.light = 1, .strong = 1});
-  control.ask_for_costs();
+  control.ask_for_costs(12);
   Frames random({test::sample_data(SampleKind::kRandom, kMiB, 1)});
   pack_frames(random.built, random.buffer, control, compressors_);
   EXPECT_TRUE(control.take_costs().empty()) << "what does not compress says nothing";
-  control.ask_for_costs();
+  control.ask_for_costs(12);
   Frames text({test::sample_data(SampleKind::kText, kMiB, 1)});
   pack_frames(text.built, text.buffer, control, compressors_);
   const auto costs = control.take_costs();
@@ -114,6 +114,18 @@ TEST_F(FramePacker, FindsOutWhatLevelsCostWhenItIsAsked) {
   EXPECT_EQ(costs.back().level, 12);
   EXPECT_LT(costs.back().ratio, costs[1].ratio);
   EXPECT_GT(costs.back().compress_s_per_byte, costs[1].compress_s_per_byte);
+}
+
+TEST_F(FramePacker, FindsOutWhatCheapLevelsCostOfWhatTravelsAsItIs) {
+  ModeControl control({}, std::numeric_limits<double>::infinity());
+  control.ask_for_costs(1);
+  Frames text({test::sample_data(SampleKind::kText, kMiB, 1)});
+  pack_frames(text.built, text.buffer, control, compressors_);
+  EXPECT_EQ(text.built.frames[0].header.codec, compression::Codec::kNone);
+  EXPECT_TRUE(std::ranges::equal(text.buffer, text.raw[0]));
+  const auto costs = control.take_costs();
+  ASSERT_GE(costs.size(), 2U);
+  EXPECT_EQ(costs.back().level, 1);
 }
 
 }  // namespace

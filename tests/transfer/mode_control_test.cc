@@ -66,8 +66,8 @@ TEST(ModeControl, AddsUpWhatBecameOfExtents) {
 TEST(ModeControl, OneStreamFindsOutWhatLevelsCost) {
   ModeControl control({}, kAllProcessors);
   EXPECT_FALSE(control.costs_wanted());
-  control.ask_for_costs();
-  EXPECT_TRUE(control.costs_wanted());
+  control.ask_for_costs(3);
+  EXPECT_EQ(control.costs_wanted(), 3);
   EXPECT_FALSE(control.costs_wanted()) << "another stream does it already";
   control.note_costs({{.level = 1, .ratio = 0.5}});
   EXPECT_EQ(control.take_costs().size(), 1U);
