@@ -392,6 +392,11 @@ Result<void> OwnershipStore::set_names(const JobRecord& record, const JobDisk& d
   if (there && renaming.read_only) {
     VHDXM_TRY_VOID(folder->set_read_only(renaming.to, *renaming.read_only));
   }
+  return {};
+}
+
+Result<void> OwnershipStore::sync_names(const JobDisk& disk) {
+  VHDXM_TRY(OwnershipFiles* const folder, folders_.folder(disk.place.folder));
   return folder->sync();
 }
 
@@ -401,9 +406,13 @@ Result<void> OwnershipStore::settle_disk(const JobRecord& record, const JobDisk&
   // Whoever gets the disk has it under its name before the sidecar says so; whoever gives it away,
   // or adopts what was given away, has said so before the name changes.
   const bool gains = gains_disks(record.state);
-  if (gains) VHDXM_TRY_VOID(set_names(record, disk));
+  const auto name = [&]() -> Result<void> {
+    VHDXM_TRY_VOID(set_names(record, disk));
+    return sync_names(disk);
+  };
+  if (gains) VHDXM_TRY_VOID(name());
   VHDXM_TRY_VOID(put_sidecar(disk.place, sidecar_of(record, disk)));
-  return gains ? Result<void>{} : set_names(record, disk);
+  return gains ? Result<void>{} : name();
 }
 
 Result<void> OwnershipStore::settle(const JobRecord& record) {

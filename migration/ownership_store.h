@@ -79,6 +79,7 @@ class OwnershipStore {
   /// The order in a move back: sidecar kIncoming, durable, then the copy becomes the partial.
   Result<void> settle(const JobRecord& record);
   /// The part of settle() that must be done before writes are served: the disks get their names.
+  /// After a power loss they may have the old ones again: the record, which is durable, says so.
   Result<void> give_names(const JobRecord& record);
   /// A source's job ended before its release: its disks are kOwned again and the record goes.
   /// Requires: kActive.
@@ -130,6 +131,7 @@ class OwnershipStore {
   Result<void> settle_disk(const JobRecord& record, const JobDisk& disk);
   Result<bool> may_settle(const JobRecord& record, const JobDisk& disk);
   Result<void> set_names(const JobRecord& record, const JobDisk& disk);
+  Result<void> sync_names(const JobDisk& disk);
   static Result<bool> rename_once(OwnershipFiles& folder, const std::string& from,
                                   const std::string& to);
   Result<bool> is_of(const JobRecord& record, const JobDisk& disk);

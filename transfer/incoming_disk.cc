@@ -652,16 +652,18 @@ Result<void> IncomingDisk::end_pass(const PassLedger& theirs) {
 }
 
 Result<void> IncomingDisk::close_for_owner(const Ownership& ownership) {
-  VHDXM_TRY_VOID(live_->close());
   VHDXM_TRY_VOID(set_ownership(ownership));
-  VHDXM_TRY_VOID(file_->sync());
+  VHDXM_TRY_VOID(live_->close());
   committed_ = true;
-  (void)journal_->remove().has_error();
   return {};
 }
 
 void IncomingDisk::let_go() {
   (void)::flock(file_->fd(), LOCK_UN);  // of an open file that is ours this cannot fail
+}
+
+void IncomingDisk::forget() {
+  (void)journal_->remove().has_error();  // it speaks of nothing any more
 }
 
 Result<void> IncomingDisk::commit(const Ownership& ownership) {

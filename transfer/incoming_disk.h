@@ -93,10 +93,13 @@ class IncomingDisk final : public FrameSink {
   /// Kind kLive: whether not a byte may be removed, whatever happens: this host may own it.
   void keep_always(bool keep) { keep_ = keep; }
   /// Kind kLive: leaves a file with an empty log, durably, and with its owner and mode. Its name is
-  /// for whoever wrote down that this host owns it. Afterwards this object is of no more use.
+  /// for whoever writes down that this host owns it; owner and mode are durable when that is (ext4,
+  /// xfs: their journals keep the order). Afterwards this object is of no more use.
   Result<void> close_for_owner(const Ownership& ownership);
   /// After that, and when the disk has its name: others may open the file from here on.
   void let_go();
+  /// After that: what an earlier job would have gone on with. Takes longer than a guest should wait.
+  void forget();
   /// Gives the sealed file its name. Errors: EEXIST.
   Result<void> commit(const Ownership& ownership);
   /// Nothing of it is to be left: what it holds cannot be relied on.

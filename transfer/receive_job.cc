@@ -666,6 +666,7 @@ CutoverTarget::Step ReceiveJob::take_over(const HandoverBody& body) {
   if (owned.state == CutoverTarget::State::kOwned) {
     for (const auto& disk : disks) disk->let_go();
     target_->on_free();
+    for (const auto& disk : disks) disk->forget();
   }
   owned.messages.insert(owned.messages.begin(), step.messages.begin(), step.messages.end());
   return owned;
