@@ -147,6 +147,12 @@ Result<std::uint64_t> Directory::free_bytes() const {
   return static_cast<std::uint64_t>(status.f_bavail) * status.f_frsize;
 }
 
+Result<std::uint64_t> Directory::file_system() const {
+  struct stat status {};
+  if (::fstat(fd_, &status) != 0) return errno_error("file system").about(path_);
+  return static_cast<std::uint64_t>(status.st_dev);
+}
+
 Result<std::vector<std::string>> Directory::list() const {
   const int fd = ::openat(fd_, ".", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   DIR* stream = fd < 0 ? nullptr : ::fdopendir(fd);

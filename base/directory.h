@@ -58,6 +58,8 @@ class Directory {
   Result<void> sync() const;
   /// Units: bytes an unprivileged user can still write.
   Result<std::uint64_t> free_bytes() const;
+  /// Which file system it is in: those of one number share their room.
+  Result<std::uint64_t> file_system() const;
   /// The names in the folder, sorted, without "." and "..".
   Result<std::vector<std::string>> list() const;
 

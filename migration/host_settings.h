@@ -5,12 +5,14 @@
 
 #include <chrono>
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "transfer/mode_control.h"
 #include "transfer/sender.h"
+#include "transfer/storage_folders.h"
 
 namespace vhdxm::migration {
 
@@ -35,7 +37,9 @@ struct HostSettings {
   std::string key_file;  ///< The key of whoever has none of its own in `peers`; made if missing.
   std::vector<HostPeer> peers;
 
-  std::string folder;                      ///< Where disks arrive. Needed if `incoming`.
+  std::string folder;  ///< Where disks arrive for which no folder is named. Needed if `incoming`.
+  /// Further ones, by name: a move may name one of them. Nothing arrives anywhere else.
+  std::map<std::string, std::string> folders;
   std::optional<std::uint32_t> owner_uid;  ///< Of disks that arrive.
   std::optional<std::uint32_t> owner_gid;
   std::uint32_t file_mode = 0600;
@@ -55,6 +59,7 @@ struct HostSettings {
   std::string control_path() const {
     return control_socket.empty() ? run_folder + "/control.sock" : control_socket;
   }
+  transfer::FolderPaths arrival_folders() const { return {.into = folder, .named = folders}; }
   /// The peer of that name; nullptr if there is none.
   const HostPeer* find_peer(const std::string& name) const {
     for (const HostPeer& peer : peers) {

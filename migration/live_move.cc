@@ -41,8 +41,9 @@ transfer::LiveSenderOptions sender_options(const LiveMoveOptions& options) {
   transfer::LiveSenderOptions sender{
       .sender = options.sender, .disks = {}, .limits = options.limits};
   for (const LiveMoveOptions::Disk& disk : options.disks) {
-    sender.disks.push_back(
-        {.disk = disk.disk, .name = disk.name_there.empty() ? disk.place.name : disk.name_there});
+    sender.disks.push_back({.disk = disk.disk,
+                            .name = disk.name_there.empty() ? disk.place.name : disk.name_there,
+                            .folder = disk.folder_there});
   }
   return sender;
 }
@@ -155,9 +156,9 @@ void LiveMove::set_mode(transfer::Mode mode) {
 }
 
 std::function<std::unique_ptr<transfer::CutoverTarget>(std::uint64_t)> arrivals(
-    HostOwnership& host, std::string folder, ArrivalHooks hooks) {
-  return [&host, folder = std::move(folder), hooks = std::move(hooks)](std::uint64_t number) {
-    return std::make_unique<TargetCutover>(host, folder, hooks, number);
+    HostOwnership& host, transfer::FolderPaths folders, ArrivalHooks hooks) {
+  return [&host, folders = std::move(folders), hooks = std::move(hooks)](std::uint64_t number) {
+    return std::make_unique<TargetCutover>(host, folders, hooks, number);
   };
 }
 

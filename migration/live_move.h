@@ -31,6 +31,7 @@ struct LiveMoveOptions {
     std::shared_ptr<transfer::LiveDisk> disk;
     DiskPlace place;         ///< Of its file at this host: NAME.vhdx in a folder of the store.
     std::string name_there;  ///< Empty: the same.
+    std::string folder_there = {};  ///< By its name there; empty: the usual.
   };
   std::vector<Disk> disks;  ///< Of one gate.
   transfer::Convergence::Limits limits = {};
@@ -80,8 +81,9 @@ class LiveMove {
 };
 
 /// For transfer::ReceiverOptions::cutover_target: disks that move while they are used arrive in
-/// `folder`, and `hooks` hear of each job. `host`: lives longer than the receiver.
+/// `folders`, which are those of the options, and `hooks` hear of each job. `host`: lives longer
+/// than the receiver.
 std::function<std::unique_ptr<transfer::CutoverTarget>(std::uint64_t)> arrivals(
-    HostOwnership& host, std::string folder, ArrivalHooks hooks = {});
+    HostOwnership& host, transfer::FolderPaths folders, ArrivalHooks hooks = {});
 
 }  // namespace vhdxm::migration

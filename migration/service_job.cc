@@ -10,9 +10,12 @@
 #include <tuple>
 #include <utility>
 
+#include "base/directory.h"
 #include "base/random.h"
 #include "migration/disk_registry.h"
 #include "migration/json_fields.h"
+#include "transfer/storage_folders.h"
+#include "transfer/wire_text.h"
 
 namespace vhdxm::migration {
 namespace {
@@ -20,8 +23,9 @@ namespace {
 namespace json = boost::json;
 using State = ServiceJob::State;
 
-/// Version 1 had jobs that copied a disk, too; version 2 had one disk a job.
-constexpr std::uint64_t kJobFileVersion = 3;
+/// Version 1 had jobs that copied a disk, too; version 2 had one disk a job; version 3 had no
+/// folders.
+constexpr std::uint64_t kJobFileVersion = 4;
 constexpr const char* kJobSuffix = ".json";
 constexpr State kAllStates[] = {State::kQueued,      State::kRunning,  State::kPaused,
                                 State::kInterrupted, State::kBlocked,  State::kDone,
@@ -66,7 +70,8 @@ struct JsonWriter {
 };
 
 /// What is wrong with it; empty if nothing is.
-std::string read_job_disks(const json::object& object, std::vector<ServiceJobDisk>& disks) {
+std::string read_job_disks(const json::object& object, bool with_folders,
+                           std::vector<ServiceJobDisk>& disks) {
   const json::value* const list = object.if_contains("disks");
   if (list == nullptr || !list->is_array() || list->as_array().empty()) {
     return "disks: must be a list of at least one";
@@ -78,6 +83,7 @@ std::string read_job_disks(const json::object& object, std::vector<ServiceJobDis
     fields.text("disk", disk.name, true);
     fields.text("path", disk.path, true);
     fields.text("as", disk.name_there, true);
+    if (with_folders) fields.text("folder", disk.folder_there, true);
     if (std::string complaint = fields.finish(); !complaint.empty()) return complaint;
     disks.push_back(std::move(disk));
   }
@@ -88,6 +94,22 @@ std::string read_job_disks(const json::object& object, std::vector<ServiceJobDis
 
 std::string ServiceJobDisk::file_there() const {
   return name_there.empty() ? std::filesystem::path(path).filename().string() : name_there;
+}
+
+std::string ServiceJobDisk::place_there() const {
+  return transfer::text_of_place(folder_there, file_there());
+}
+
+std::optional<PlaceThere> PlaceThere::parse(const std::string& text) {
+  const auto slash = text.find('/');
+  if (slash == std::string::npos) {
+    if (!Directory::is_plain_name(text)) return std::nullopt;
+    return PlaceThere{.name = text};
+  }
+  PlaceThere place{.folder = text.substr(0, slash), .name = text.substr(slash + 1)};
+  const bool good = transfer::is_folder_name(place.folder) &&
+                    (place.name.empty() || Directory::is_plain_name(place.name));
+  return good ? std::optional(std::move(place)) : std::nullopt;
 }
 
 bool ServiceJob::has_disk(const std::string& name) const {
@@ -156,6 +178,7 @@ json::object json_of(const ServiceJob& job) {
     json::object one;
     one["disk"] = disk.name;
     one["path"] = disk.path;
+    one["folder"] = disk.folder_there;
     one["as"] = disk.name_there;
     disks.push_back(std::move(one));
   }
@@ -200,7 +223,7 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
     job.disks.push_back(std::move(disk));
     if (object->contains("disks")) disks_complaint = "disks: is of a later version";
   } else {
-    disks_complaint = read_job_disks(*object, job.disks);
+    disks_complaint = read_job_disks(*object, version > 3, job.disks);
   }
   fields.text("id", job.id, true);
   fields.text("state", state, true);
@@ -209,7 +232,7 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   if (const json::object* report = fields.object("report", true)) job.report = *report;
   complaint = fields.finish();
   if (complaint.empty() && (version < 1 || version > kJobFileVersion)) {
-    complaint = "version: must be 1, 2 or 3";
+    complaint = "version: must be 1, 2, 3 or 4";
   }
   if (complaint.empty()) complaint = disks_complaint;
   if (complaint.empty() && !is_job_id(job.id)) complaint = "id: is none";

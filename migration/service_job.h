@@ -23,12 +23,23 @@ namespace vhdxm::migration {
 
 /// One disk of a job.
 struct ServiceJobDisk {
-  std::string name;        ///< Registered at this host.
-  std::string path;        ///< Absolute.
-  std::string name_there;  ///< Of its file at the destination; empty: the file's own.
+  std::string name;               ///< Registered at this host.
+  std::string path;               ///< Absolute.
+  std::string name_there;         ///< Of its file at the destination; empty: the file's own.
+  std::string folder_there = {};  ///< There, by its name; empty: the usual one.
 
   std::string file_there() const;
+  /// With the folder: transfer::text_of_place().
+  std::string place_there() const;
   friend bool operator==(const ServiceJobDisk&, const ServiceJobDisk&) = default;
+};
+
+/// Where somebody wants a disk at the destination.
+struct PlaceThere {
+  std::string folder = {};  ///< A storage folder there, by its name; empty: the usual one.
+  std::string name = {};    ///< A plain name of a file; empty: the file's own.
+  /// "NAME.vhdx", "FOLDER/NAME.vhdx" or "FOLDER/". Nothing: it is none of these.
+  static std::optional<PlaceThere> parse(const std::string& text);
 };
 
 struct ServiceJob {

@@ -9,9 +9,9 @@
 
 namespace vhdxm::migration {
 
-TargetCutover::TargetCutover(HostOwnership& host, std::string folder, ArrivalHooks hooks,
+TargetCutover::TargetCutover(HostOwnership& host, transfer::FolderPaths folders, ArrivalHooks hooks,
                              std::uint64_t number)
-    : host_(host), folder_(std::move(folder)), hooks_(std::move(hooks)), number_(number) {}
+    : host_(host), folders_(std::move(folders)), hooks_(std::move(hooks)), number_(number) {}
 
 Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
                                                     const std::vector<transfer::OfferDisk>& disks,
@@ -29,9 +29,15 @@ Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
                    .target = host_.id,
                    .disks = {}};
   for (std::size_t i = 0; i < disks.size(); ++i) {
+    const std::string* const folder = folders_.find(disks[i].folder);
+    if (folder == nullptr) {
+      return Error{.code = Errc::kRecord,
+                   .where = "a storage folder that this host does not have",
+                   .subject = disks[i].folder};
+    }
     record.disks.push_back(
         {.terms = {.id = theirs.disks[i].id, .epoch = theirs.disks[i].epoch, .ledger = {}},
-         .place = {.folder = folder_, .name = disks[i].name}});
+         .place = {.folder = *folder, .name = disks[i].name}});
   }
   if (hooks_.on_offer) {
     std::vector<DiskPlace> places;

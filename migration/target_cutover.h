@@ -9,6 +9,7 @@
 #include "migration/handover_target.h"
 #include "migration/host_ownership.h"
 #include "transfer/cutover.h"
+#include "transfer/storage_folders.h"
 
 namespace vhdxm::migration {
 
@@ -42,8 +43,8 @@ struct ArrivalHooks {
 /// Of one job. Thread safety: as transfer::CutoverTarget.
 class TargetCutover final : public transfer::CutoverTarget {
  public:
-  /// Disks arrive in `folder`, as the receiver's options name it.
-  TargetCutover(HostOwnership& host, std::string folder, ArrivalHooks hooks = {},
+  /// `folders`: those of the receiver's options.
+  TargetCutover(HostOwnership& host, transfer::FolderPaths folders, ArrivalHooks hooks = {},
                 std::uint64_t number = 0);
 
   Result<transfer::HandoverBody> begin(const JobId& job_id,
@@ -71,7 +72,7 @@ class TargetCutover final : public transfer::CutoverTarget {
   void act(HandoverTarget::Finish& action);
 
   HostOwnership& host_;
-  const std::string folder_;
+  const transfer::FolderPaths folders_;
   const ArrivalHooks hooks_;
   const std::uint64_t number_;
   std::optional<HandoverTarget> handover_;

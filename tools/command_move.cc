@@ -20,6 +20,16 @@
 namespace vhdxm::tools {
 namespace {
 
+constexpr const char* kPlaceAdvice =
+    "For example --map web01=web01-new.vhdx, --map web01=fast/web01.vhdx for the storage folder "
+    "`fast` of the other host's settings, or --map web01=fast/ for the same with its own name.";
+
+CommandFailure no_place(const std::string& option) {
+  return usage_failure(
+      fmt::format("move: {}: no file name, alone or behind the name of one folder", option),
+      kPlaceAdvice);
+}
+
 class MoveCommand final : public Command {
  public:
   CommandText text() const override {
@@ -40,13 +50,17 @@ class MoveCommand final : public Command {
             "The disks of a group (`disk add --group`) move together, in one job, and change hands "
             "at the same instant: name all of them, or the group.\n"
             "Disks are registered first (`disk add`); read-only and differencing ones cannot "
-            "move. The disk arrives in the folder that the other host's settings name.",
+            "move. The disk arrives in the folder that the other host's settings name; where they "
+            "name several (`[folders]`), --map DISK=FOLDER/NAME.vhdx, or DISK=FOLDER/, chooses "
+            "one.",
         .examples = {
             {"vhdx-migrate move web01 --to newhost", "a registered disk; shows how far it is"},
             {"vhdx-migrate move /srv/disks/db.vhdx --to newhost --limit 400M --detach",
              "the registered disk of that file; says the job's ID and ends"},
             {"vhdx-migrate move --group web01 --to newhost --map data=web01-data.vhdx",
              "all disks of a group, one of them under another name there"},
+            {"vhdx-migrate move --group web01 --to newhost --map data=bulk/ --map web01=fast/",
+             "each into another of the other host's storage folders"},
             {"vhdx-migrate move web01 --to newhost --max-pause 20ms",
              "while a guest uses it, which waits for 20 ms at most until the hand-over"},
             {"vhdx-migrate move web01 --to newhost --id web01-2026", "run twice, it is one job"}}};
@@ -60,8 +74,9 @@ class MoveCommand final : public Command {
                  "a peer of the service's settings, or HOST, HOST:PORT or [ADDRESS]:PORT (needed)");
     options.text("--key-file", "FILE", key_file_,
                  "the pairing key; the one of the service's settings unless told");
-    options.text("--as", "NAME", name_, "the file's name at the destination, of one disk");
-    options.texts("--map", "DISK=NAME", maps_, "the same by the disk; once for each");
+    options.text("--as", "[FOLDER/]NAME", name_,
+                 "the file's name at the destination, and its storage folder there, of one disk");
+    options.texts("--map", "DISK=[FOLDER/]NAME", maps_, "the same by the disk; once for each");
     options.choice("--mode", mode_, {"auto", "plain", "compress"},
                    "how data travels; as the service's settings say unless told");
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
@@ -89,6 +104,7 @@ class MoveCommand final : public Command {
       return usage_failure("move: what is to move is not clear: name disks, or --group",
                            "For example `vhdx-migrate move web01 --to newhost`.");
     }
+    if (!name_.empty() && !migration::PlaceThere::parse(name_)) return no_place("--as " + name_);
     boost::json::object body = wish();
     if (!maps_.empty()) {
       boost::json::object names;
@@ -99,9 +115,11 @@ class MoveCommand final : public Command {
         if (!is_one || names.contains(disk)) {
           return usage_failure(
               fmt::format("move: --map {}: not DISK=NAME, or that disk has a name already", map),
-              "For example --map web01=web01-new.vhdx.");
+              kPlaceAdvice);
         }
-        names[disk] = json_text(map.substr(equals + 1));
+        const std::string place = map.substr(equals + 1);
+        if (!migration::PlaceThere::parse(place)) return no_place("--map " + map);
+        names[disk] = json_text(place);
       }
       body["map"] = std::move(names);
     }

@@ -2,6 +2,7 @@
 #include <fmt/format.h>
 #include <fmt/ranges.h>
 
+#include <map>
 #include <optional>
 #include <vector>
 
@@ -10,6 +11,7 @@
 #include "tools/control_client.h"
 #include "tools/endpoint.h"
 #include "tools/file_owner.h"
+#include "tools/folder_options.h"
 #include "tools/host_names.h"
 #include "tools/json_output.h"
 #include "tools/key_prompt.h"
@@ -18,6 +20,7 @@
 #include "tools/receive_display.h"
 #include "transfer/partials.h"
 #include "transfer/receiver.h"
+#include "transfer/storage_folders.h"
 
 namespace vhdxm::tools {
 namespace {
@@ -47,6 +50,8 @@ class ReceiveCommand final : public Command {
 
   void add_options(OptionSet& options) override {
     options.text("--into", "DIR", into_, "the folder for the disks (needed)");
+    options.texts("--folder", "NAME=DIR", folders_,
+                  "a further one, for senders that say --as NAME/DISK.vhdx; once for each");
     options.text("--listen", "ADDR:PORT", listen_,
                  "where to listen; every address and port 6600 unless told; port 0 is a free one");
     options.flag("--once", once_, "end after the first job that ends well");
@@ -101,10 +106,21 @@ class ReceiveCommand final : public Command {
   /// What jobs that ended early have left; nothing that cannot be looked at keeps disks from
   /// coming.
   std::vector<transfer::Partial> partials() const {
-    const auto folder = Directory::open(into_);
+    std::vector<transfer::Partial> all = partials_in("", into_);
+    for (const auto& [name, path] : named_) {
+      for (transfer::Partial& one : partials_in(name, path)) all.push_back(std::move(one));
+    }
+    return all;
+  }
+  /// Under the names that they are shown by.
+  static std::vector<transfer::Partial> partials_in(const std::string& name,
+                                                    const std::string& path) {
+    const auto folder = Directory::open(path);
     if (folder.has_error()) return {};
     auto found = transfer::list_partials(**folder);
-    return found.has_value() ? std::move(*found) : std::vector<transfer::Partial>();
+    if (found.has_error()) return {};
+    for (transfer::Partial& one : *found) one.name = transfer::text_of_place(name, one.name);
+    return std::move(*found);
   }
 
   CommandFailure stopped() const {
@@ -141,6 +157,7 @@ class ReceiveCommand final : public Command {
       return usage_failure("receive: --into is missing",
                            "Say where disks go, e.g. --into /var/lib/disks.");
     }
+    if (auto failure = take_folders(folders_, named_)) return std::move(*failure);
     Endpoint endpoint;
     if (!listen_.empty()) {
       const auto parsed = parse_listen_endpoint(listen_);
@@ -163,6 +180,7 @@ class ReceiveCommand final : public Command {
     if (key.has_error()) return key.error();
     return transfer::ReceiverOptions{
         .into = into_,
+        .folders = named_,
         .listen_address = endpoint.host,
         .port = endpoint.port.value_or(transfer::kDefaultPort),
         .key = *key,
@@ -194,6 +212,9 @@ class ReceiveCommand final : public Command {
       fields["address"] = json_text(receiver.address());
       fields["port"] = receiver.port();
       fields["into"] = json_text(into_);
+      boost::json::object folders;
+      for (const auto& [name, path] : named_) folders[name] = json_text(path);
+      fields["folders"] = std::move(folders);
       console.object("listening", fields);
       boost::json::object pairing;
       pairing["send_command"] = json_text(command);
@@ -225,6 +246,8 @@ class ReceiveCommand final : public Command {
   }
 
   std::string into_;
+  std::vector<std::string> folders_;
+  std::map<std::string, std::string> named_;  ///< What these say.
   std::string listen_;
   std::string key_file_;
   std::string owner_;

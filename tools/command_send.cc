@@ -8,6 +8,7 @@
 #include "base/directory.h"
 #include "base/size_text.h"
 #include "compression/compressor.h"
+#include "migration/service_job.h"
 #include "tools/command_list.h"
 #include "tools/endpoint.h"
 #include "tools/json_output.h"
@@ -62,7 +63,9 @@ class SendCommand final : public Command {
     options.argument("DISK", disk_, "a VHDX file; parents of a differencing disk go with it");
     options.argument("HOST", host_, "HOST, HOST:PORT or [ADDRESS]:PORT; port 6600 unless told");
     options.text("--key-file", "FILE", key_file_, "a copy of the receiver's key file");
-    options.text("--as", "NAME", name_, "the disk's name at the destination");
+    options.text(
+        "--as", "[FOLDER/]NAME", name_,
+        "the disk's name at the destination, and its storage folder there, if it has several");
     options.flag("--flatten", flatten_,
                  "send a differencing disk and its parents as one dynamic disk");
     options.number("--streams", streams_, 1, transfer::kStreamsMax,
@@ -118,9 +121,16 @@ class SendCommand final : public Command {
     if (level_ == 0) {
       return usage_failure("--level: 0 is no level", "Levels are -7 to -1 (fast) and 1 to 12.");
     }
-    if (!name_.empty() && !Directory::is_plain_name(name_)) {
-      return usage_failure(fmt::format("--as: '{}' is not a plain file name", name_),
-                           "Give a name without folders: the receiver chooses the folder.");
+    if (!name_.empty()) {
+      const auto place = migration::PlaceThere::parse(name_);
+      if (!place) {
+        return usage_failure(
+            fmt::format("--as: '{}' is not a plain file name, alone or behind the name of a folder",
+                        name_),
+            "For example --as web01.vhdx, --as fast/web01.vhdx for the receiver's folder `fast`, "
+            "or --as fast/: the receiver chooses where its folders are.");
+      }
+      place_ = *place;
     }
     if (!seed_from_.empty() && !Directory::is_plain_name(seed_from_)) {
       return usage_failure(fmt::format("--seed-from: '{}' is not a plain file name", seed_from_),
@@ -144,7 +154,8 @@ class SendCommand final : public Command {
                              .host = endpoint.host,
                              .port = endpoint.port.value_or(transfer::kDefaultPort),
                              .key = key,
-                             .name = name_,
+                             .name = place_.name,
+                             .folder = place_.folder,
                              .streams = streams_.value_or(0),
                              .limit_bytes_per_second = limit_.value_or(0),
                              .memory_bytes = memory_.value_or(transfer::kDefaultMemoryBytes),
@@ -227,6 +238,7 @@ class SendCommand final : public Command {
   std::string host_;
   std::string key_file_;
   std::string name_;
+  migration::PlaceThere place_;  ///< What that says.
   std::string seed_from_;
   std::string mode_ = "auto";
   std::optional<int> level_;

@@ -76,6 +76,9 @@ HttpReply host(const HostService& service) {
     host["port"] = arrivals->port();
   }
   host["folder"] = json_text(settings.folder);
+  json::object folders;
+  for (const auto& [name, path] : settings.folders) folders[name] = json_text(path);
+  host["folders"] = std::move(folders);
   host["state_folder"] = json_text(settings.state_folder);
   host["run_folder"] = json_text(settings.run_folder);
   host["max_migrations"] = settings.max_migrations;

@@ -46,17 +46,18 @@ boost::system::result<std::unique_ptr<HostArrivals>, CommandFailure> HostArrival
   };
   VHDXM_COMMAND_TRY(
       arrivals->receiver_,
-      transfer::Receiver::bind(
-          {.into = settings.folder,
-           .listen_address = settings.listen_address,
-           .port = settings.port,
-           .key = *key,
-           .jobs_max = settings.max_arrivals,
-           .owner_uid = settings.owner_uid,
-           .owner_gid = settings.owner_gid,
-           .file_mode = settings.file_mode,
-           .cutover_target = migration::arrivals(ownership, settings.folder, std::move(hooks))},
-          [self](const ReceiverEvent& event) { self->note(event); }));
+      transfer::Receiver::bind({.into = settings.folder,
+                                .folders = settings.folders,
+                                .listen_address = settings.listen_address,
+                                .port = settings.port,
+                                .key = *key,
+                                .jobs_max = settings.max_arrivals,
+                                .owner_uid = settings.owner_uid,
+                                .owner_gid = settings.owner_gid,
+                                .file_mode = settings.file_mode,
+                                .cutover_target = migration::arrivals(
+                                    ownership, settings.arrival_folders(), std::move(hooks))},
+                               [self](const ReceiverEvent& event) { self->note(event); }));
   arrivals->thread_ = std::thread([self] { (void)self->receiver_->run(); });
   log.info(
       fmt::format("listening on {}; disks arrive in {}", arrivals->address(), settings.folder));

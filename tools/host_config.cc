@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 #include <toml++/toml.h>
 
+#include <filesystem>
 #include <fstream>
 #include <iterator>
 #include <map>
@@ -15,6 +16,7 @@
 #include "tools/file_owner.h"
 #include "tools/options.h"
 #include "tools/printable_text.h"
+#include "transfer/wire_text.h"
 
 namespace vhdxm::tools {
 namespace {
@@ -178,6 +180,28 @@ std::optional<CommandFailure> read_peers(const toml::table& table, const std::st
   return std::nullopt;
 }
 
+/// [folders]
+std::optional<CommandFailure> read_folders(const toml::table& table, const std::string& file,
+                                           std::map<std::string, std::string>& folders) {
+  for (const auto& [key, node] : table) {
+    const std::string name(key.str());
+    const auto refused = [&, &node = node](const char* complaint, const char* advice) {
+      return usage_failure(printable(fmt::format("{}:{}: folders.{}: {}", file,
+                                                 node.source().begin.line, name, complaint)),
+                           advice);
+    };
+    if (!transfer::is_folder_name(name)) {
+      return refused("cannot be the name of a folder",
+                     "Names are letters, digits, '-' and '_', at most 64.");
+    }
+    if (!node.is_string() || node.as_string()->get().empty()) {
+      return refused("must be a path in quotes", "For example fast = \"/srv/fast\".");
+    }
+    folders[name] = node.as_string()->get();
+  }
+  return std::nullopt;
+}
+
 std::optional<CommandFailure> read_settings(const toml::table& table, const std::string& file,
                                             HostSettings& settings) {
   TableReader reader(table, file, "");
@@ -210,7 +234,15 @@ std::optional<CommandFailure> read_settings(const toml::table& table, const std:
     peers = node.as_table();
     return peers == nullptr ? "must be tables: [peers.NAME]" : "";
   });
+  const toml::table* folders = nullptr;
+  reader.take("folders", [&](const toml::node& node) -> Complaint {
+    folders = node.as_table();
+    return folders == nullptr ? R"(must be a table: [folders], and below it NAME = "/PATH")" : "";
+  });
   if (auto failure = reader.finish()) return failure;
+  if (folders != nullptr) {
+    if (auto failure = read_folders(*folders, file, settings.folders)) return failure;
+  }
   if (peers == nullptr) return std::nullopt;
   return read_peers(*peers, file, settings.peers);
 }
@@ -258,10 +290,44 @@ std::string problem_with(const HostSettings& settings) {
   if (!is_absolute(settings.folder)) {
     return fmt::format("folder: '{}' is no absolute path", settings.folder);
   }
+  for (const auto& [name, path] : settings.folders) {
+    if (!is_absolute(path)) {
+      return fmt::format("folders.{}: '{}' is no absolute path", name, path);
+    }
+  }
   if (settings.key_file.empty()) {
     return "incoming is on, and no key is named that senders must have (key_file)";
   }
   return "";
+}
+
+std::optional<CommandFailure> find_folders(HostSettings& settings) {
+  std::map<std::string, std::string> keys;  // by path
+  const auto find = [&keys](const std::string& key,
+                            std::string& path) -> std::optional<CommandFailure> {
+    std::error_code ec;
+    const auto real = std::filesystem::canonical(path, ec);
+    if (!ec && !std::filesystem::is_directory(real, ec) && !ec) {
+      ec = std::make_error_code(std::errc::not_a_directory);
+    }
+    if (ec) {
+      return usage_failure(fmt::format("{}: {}: {}", key, path, ec.message()),
+                           "Make the folder, mount what it is on, or take it out of the settings.");
+    }
+    const auto [other, is_new] = keys.emplace(real, key);
+    if (!is_new) {
+      return usage_failure(
+          fmt::format("{}: {} is the same folder as that of {}", key, path, other->second),
+          "A folder has one name: take one of the two out of the settings.");
+    }
+    path = real;
+    return std::nullopt;
+  };
+  if (auto failure = find("folder", settings.folder)) return failure;
+  for (auto& [name, path] : settings.folders) {
+    if (auto failure = find("folders." + name, path)) return failure;
+  }
+  return std::nullopt;
 }
 
 }  // namespace vhdxm::tools

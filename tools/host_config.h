@@ -4,6 +4,7 @@
 #pragma once
 
 #include <boost/system/result.hpp>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -25,5 +26,10 @@ HostConfigResult read_host_config(const std::string& path);
 /// What can only be said when the file, the environment and the command line were put together.
 /// Empty if the settings can be used.
 std::string problem_with(const migration::HostSettings& settings);
+
+/// Where the service starts: gives each folder that disks may arrive in the one path that it has,
+/// links resolved. Failures: a folder that is not there, or is there under two names; of usage,
+/// naming the key and the way out.
+std::optional<CommandFailure> find_folders(migration::HostSettings& settings);
 
 }  // namespace vhdxm::tools

@@ -1,5 +1,6 @@
 // How the host's service ends a hand-over that was cut short.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -9,6 +10,7 @@
 #include "migration/handover_meeting.h"
 #include "migration/handover_text.h"
 #include "tools/host_service.h"
+#include "tools/printable_text.h"
 #include "transfer/handover_call.h"
 #include "transfer/pairing_key.h"
 #include "transfer/partials.h"
@@ -24,6 +26,32 @@ using migration::ServiceJob;
 CommandFailure still_unclear(const std::string& message, const std::string& advice,
                              const std::string& ownership) {
   return {.message = message, .advice = advice, .exit = ExitCode::kInDoubt, .ownership = ownership};
+}
+
+CommandFailure in_several_folders(const std::string& what, const HostOwner::Paths& paths) {
+  return usage_failure(
+      fmt::format("'{}' is in several folders: {}", what, fmt::join(paths, ", ")),
+      fmt::format("Say which, by the folder's name in the settings: FOLDER/{}", shell_word(what)));
+}
+
+/// What arrived of a disk.
+struct ArrivedPartial {
+  std::shared_ptr<Directory> folder;
+  transfer::Partial partial;
+};
+
+Result<std::vector<ArrivedPartial>> partials_at(const std::set<migration::DiskPlace>& places) {
+  std::vector<ArrivedPartial> all;
+  std::set<std::string> folders;
+  for (const migration::DiskPlace& place : places) folders.insert(place.folder);
+  for (const std::string& path : folders) {
+    VHDXM_TRY(std::shared_ptr<Directory> folder, Directory::open(path));
+    VHDXM_TRY(auto partials, transfer::list_partials(*folder));
+    for (transfer::Partial& one : partials) {
+      if (places.contains({path, one.name})) all.push_back({folder, std::move(one)});
+    }
+  }
+  return all;
 }
 
 }  // namespace
@@ -56,25 +84,60 @@ HostOwner::Paths HostService::paths_in(const JobRecord& record) {
   return paths;
 }
 
-/// The file that somebody means by a job, a registered name, or the name of a disk that arrives.
-std::string HostService::path_meant(const std::string& what,
-                                    const std::optional<JobView>& job) const {
-  if (job) return job->job.disks.front().path;
-  if (const auto disk = registry_->find(what)) return disk->path;
-  if (settings_.folder.empty() || !Directory::is_plain_name(what)) return "";
-  const std::string path = settings_.folder + "/" + what;
-  return path.ends_with(".vhdx") ? path : path + ".vhdx";
+/// Where a disk that somebody means by its file's name may be, of the folders that disks arrive in:
+/// in the one that is named, or else in those that have an owner record of it; of several disks of
+/// one job, the first. Where none has, in the usual one.
+std::vector<migration::DiskPlace> HostService::places_meant(
+    const migration::PlaceThere& what) const {
+  const transfer::FolderPaths folders = settings_.arrival_folders();
+  if (folders.into.empty() || what.name.empty()) return {};
+  if (!what.folder.empty()) {
+    const std::string* const folder = folders.find(what.folder);
+    if (folder == nullptr) return {};
+    return {{.folder = *folder, .name = what.name}};
+  }
+  std::vector<migration::DiskPlace> places;
+  std::set<transfer::JobId> jobs;
+  const auto add_if_known = [&](const std::string& folder) {
+    const migration::DiskPlace place{.folder = folder, .name = what.name};
+    const auto sidecar = owner_->ownership().store.sidecar(place);
+    if (sidecar.has_value() && !*sidecar) return;
+    const bool is_first = sidecar.has_error() || (*sidecar)->job == transfer::JobId{} ||
+                          jobs.insert((*sidecar)->job).second;
+    if (is_first) places.push_back(place);
+  };
+  const std::lock_guard lock(owner_->ownership().mutex);
+  add_if_known(folders.into);
+  for (const auto& one : folders.named) add_if_known(one.second);
+  if (places.empty()) places.push_back({.folder = folders.into, .name = what.name});
+  return places;
+}
+
+/// The files that somebody may mean by a job, a registered name, or the file's name of a disk that
+/// arrives.
+HostOwner::Paths HostService::paths_meant(const std::string& what,
+                                          const std::optional<JobView>& job) const {
+  if (job) return {job->job.disks.front().path};
+  if (const auto disk = registry_->find(what)) return {disk->path};
+  auto place = migration::PlaceThere::parse(what);
+  if (!place) return {};
+  if (!place->name.ends_with(".vhdx")) place->name += ".vhdx";
+  HostOwner::Paths paths;
+  for (const auto& one : places_meant(*place)) paths.push_back(path_of(one));
+  return paths;
 }
 
 HostService::Outcome<OwnerSentence> HostService::resolve(const std::string& what, bool force) {
   const std::lock_guard resolving(resolve_mutex_);
   auto job = jobs_->find(what);
   if (!job) job = jobs_->find_blocked(what);
-  const std::string path = path_meant(what, job);
-  if (path.empty()) {
+  const HostOwner::Paths paths = paths_meant(what, job);
+  if (paths.empty()) {
     return usage_failure(fmt::format("there is neither a job nor a disk '{}'", what),
                          "`vhdx-migrate list` and `vhdx-migrate disk list` show all.");
   }
+  if (paths.size() > 1) return in_several_folders(what, paths);
+  const std::string& path = paths.front();
   VHDXM_COMMAND_TRY(const auto unclear, owner_->unclear(paths_with(path)));
   if (!unclear) {
     // What was put right since tells how it is.
@@ -205,52 +268,62 @@ HostService::Outcome<OwnerSentence> HostService::ask_destination(const HostOwner
   return OwnerSentence{met.end->sentence};
 }
 
-std::optional<CommandFailure> HostService::remove_arrived(const std::string& name) {
+HostService::Outcome<bool> HostService::remove_arrived(const migration::PlaceThere& what) {
   const std::lock_guard resolving(resolve_mutex_);
-  const auto folder = Directory::open(settings_.folder);
-  if (folder.has_error()) return failure_of(folder.error());
-  const auto partials = transfer::list_partials(**folder);
-  if (partials.has_error()) return failure_of(partials.error());
-  std::set<std::string> names{name};  // all disks of the job: they go together
-  migration::HostOwnership& ownership = owner_->ownership();
+  const std::string name = transfer::text_of_place(what.folder, what.name);
+  const std::vector<migration::DiskPlace> meant = places_meant(what);
+  std::set<migration::DiskPlace> places;  // all disks of the job: they go together
+  std::set<transfer::JobId> jobs;
+  migration::OwnershipStore& store = owner_->ownership().store;
+  std::vector<ArrivedPartial> partials;
   {
-    const std::lock_guard lock(ownership.mutex);
-    const auto sidecar = ownership.store.sidecar({.folder = settings_.folder, .name = name});
-    if (sidecar.has_error()) return failure_of(sidecar.error());
-    const bool arrives = *sidecar && ((*sidecar)->state == migration::OwnershipState::kReceiving ||
-                                      (*sidecar)->state == migration::OwnershipState::kIncoming);
-    if (!arrives) {
-      return usage_failure(fmt::format("there is neither a job '{}' nor a disk of that name that "
-                                       "has not arrived completely",
-                                       name),
-                           "`vhdx-migrate list` shows all jobs.");
+    const std::lock_guard lock(owner_->ownership().mutex);
+    for (const migration::DiskPlace& place : meant) {
+      const auto sidecar = store.sidecar(place);
+      if (sidecar.has_error()) return failure_of(sidecar.error());
+      const bool arrives =
+          *sidecar && ((*sidecar)->state == migration::OwnershipState::kReceiving ||
+                       (*sidecar)->state == migration::OwnershipState::kIncoming);
+      if (!arrives) continue;
+      places.insert(place);
+      jobs.insert((*sidecar)->job);
     }
-    const auto job = ownership.store.job((*sidecar)->job);
+    if (places.empty()) return false;
+    if (jobs.size() > 1) {
+      HostOwner::Paths paths;
+      for (const migration::DiskPlace& place : places) paths.push_back(path_of(place));
+      return in_several_folders(name, paths);
+    }
+    const std::set<migration::DiskPlace> named = places;
+    const auto job = store.job(*jobs.begin());
     if (job.has_value() && *job) {
-      for (const migration::JobDisk& disk : (*job)->disks) names.insert(disk.place.name);
+      for (const migration::JobDisk& disk : (*job)->disks) places.insert(disk.place);
     }
-    for (const auto& partial : *partials) {
-      if (!partial.in_use || !names.contains(partial.name)) continue;
-      return CommandFailure{.message = fmt::format("{} is being received now", partial.name),
+    auto found = partials_at(places);
+    if (found.has_error()) return failure_of(found.error());
+    partials = std::move(*found);
+    for (const ArrivedPartial& one : partials) {
+      if (!one.partial.in_use) continue;
+      return CommandFailure{.message = fmt::format("{} is being received now", one.partial.name),
                             .advice = "Cancel the job at its source.",
                             .exit = ExitCode::kNetwork,
                             .ownership = {}};
     }
-    const auto cleaned = ownership.store.cleanup((*sidecar)->job);
+    const auto cleaned = store.cleanup(*jobs.begin());
     if (cleaned.has_error()) return failure_of(cleaned.error());
     // Not what another job has since.
-    std::erase_if(names, [&](const std::string& one) {
-      if (one == name) return false;
-      const auto now = ownership.store.sidecar({.folder = settings_.folder, .name = one});
+    std::erase_if(places, [&](const migration::DiskPlace& one) {
+      if (named.contains(one)) return false;
+      const auto now = store.sidecar(one);
       return now.has_error() || now->has_value();
     });
   }
-  for (const auto& partial : *partials) {
-    if (!names.contains(partial.name)) continue;
-    const auto removed = transfer::remove_partial(**folder, partial);  // its journal
+  for (const ArrivedPartial& one : partials) {
+    if (!places.contains({one.folder->path(), one.partial.name})) continue;
+    const auto removed = transfer::remove_partial(*one.folder, one.partial);  // its journal
     if (removed.has_error()) return failure_of(removed.error());
   }
-  return std::nullopt;
+  return true;
 }
 
 }  // namespace vhdxm::tools

@@ -11,6 +11,7 @@
 
 #include "migration/state_folder.h"
 #include "tools/endpoint.h"
+#include "tools/host_config.h"
 #include "tools/printable_text.h"
 #include "transfer/pairing_key.h"
 
@@ -66,9 +67,7 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
   VHDXM_COMMAND_TRY(auto registry, DiskRegistry::open(settings.state_folder + "/disks"));
   if (settings.incoming) {
     // One name for each disk, as registered ones have it.
-    std::error_code ec;
-    const auto real = std::filesystem::canonical(settings.folder, ec);
-    if (!ec) settings.folder = real;
+    if (auto failure = find_folders(settings)) return std::move(*failure);
   }
   std::unique_ptr<HostService> service(
       new HostService(std::move(settings), std::move(*lock), std::move(registry), log));
@@ -104,7 +103,10 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
 
 std::optional<CommandFailure> HostService::open_owner() {
   std::set<std::string> folders;
-  if (settings_.incoming) folders.insert(settings_.folder);
+  if (settings_.incoming) {
+    folders.insert(settings_.folder);
+    for (const auto& one : settings_.folders) folders.insert(one.second);
+  }
   for (const RegisteredDisk& disk : registry_->list()) {
     folders.insert(std::filesystem::path(disk.path).parent_path());
   }
@@ -415,28 +417,33 @@ std::optional<CommandFailure> HostService::not_one_group(
   return std::nullopt;
 }
 
-/// With their names at the destination.
+/// With their places at the destination.
 HostService::Outcome<std::vector<migration::ServiceJobDisk>> HostService::named_there(
     const MoveWish& wish, const std::vector<RegisteredDisk>& disks) const {
-  if (!wish.as.empty() && disks.size() != 1) {
+  if (wish.as && disks.size() != 1) {
     return usage_failure("one name at the destination cannot be that of several disks",
                          "Name each: --map DISK=NAME.vhdx");
   }
   std::vector<migration::ServiceJobDisk> all;
   std::set<std::string> files;
   for (const RegisteredDisk& disk : disks) {
-    migration::ServiceJobDisk one{.name = disk.name, .path = disk.path, .name_there = wish.as};
-    if (const auto found = wish.names.find(disk.name); found != wish.names.end()) {
-      one.name_there = found->second;
+    migration::PlaceThere there = wish.as.value_or(migration::PlaceThere{});
+    if (const auto found = wish.places.find(disk.name); found != wish.places.end()) {
+      there = found->second;
     }
-    if (!files.insert(one.file_there()).second) {
+    migration::ServiceJobDisk one{.name = disk.name,
+                                  .path = disk.path,
+                                  .name_there = std::move(there.name),
+                                  .folder_there = std::move(there.folder)};
+    if (!files.insert(one.place_there()).second) {
       return usage_failure(
-          fmt::format("two of the disks would be {} at the destination", one.file_there()),
-          "Give one of them another name: --map DISK=NAME.vhdx");
+          fmt::format("two of the disks would be {} at the destination", one.place_there()),
+          "Give one of them another name or folder: --map DISK=NAME.vhdx, or "
+          "DISK=FOLDER/NAME.vhdx");
     }
     all.push_back(std::move(one));
   }
-  for (const auto& one : wish.names) {
+  for (const auto& one : wish.places) {
     const std::string& name = one.first;
     const bool moves = std::any_of(disks.begin(), disks.end(),
                                    [&name](const auto& disk) { return disk.name == name; });

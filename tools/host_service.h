@@ -70,8 +70,8 @@ class HostService {
     std::vector<std::string> disks;  ///< Registered names; or `path`, or `group`.
     std::string path;                ///< Of the file of one.
     std::string group;
-    std::string as;                            ///< The file's name there, of one disk.
-    std::map<std::string, std::string> names;  ///< The same by the names of disks.
+    std::optional<migration::PlaceThere> as;              ///< Of one disk.
+    std::map<std::string, migration::PlaceThere> places;  ///< The same by the names of disks.
   };
   /// Moves registered disks to another host, ownership and all: one, or all of a group. Failures:
   /// `outgoing` is off; there is no such disk, or no key; the disks cannot be handed over; those
@@ -83,8 +83,9 @@ class HostService {
   /// One that was resolved already is no failure.
   Outcome<OwnerSentence> resolve(const std::string& what, bool force);
   /// Removes what arrived of a disk that was in use at its source, where it is certain that the
-  /// source owns it. `name`: the disk's file. Failures: of usage if there is nothing; kInDoubt.
-  std::optional<CommandFailure> remove_arrived(const std::string& name);
+  /// source owns it. `what`: the disk's file; without a folder, in whichever it is. False: there is
+  /// nothing of it. Failures: of usage if it is in several folders; kInDoubt.
+  Outcome<bool> remove_arrived(const migration::PlaceThere& what);
   JobDesk& jobs() { return *jobs_; }
   /// Null where nothing may arrive.
   const HostArrivals* arrivals() const { return arrivals_.get(); }
@@ -110,7 +111,8 @@ class HostService {
   std::vector<std::string> paths_with(const std::string& path) const;
   MoverSet set_of(const migration::RegisteredDisk& disk) const;
   Result<void> own_files(const std::vector<migration::DiskPlace>& places) const;
-  std::string path_meant(const std::string& what, const std::optional<JobView>& job) const;
+  std::vector<migration::DiskPlace> places_meant(const migration::PlaceThere& what) const;
+  HostOwner::Paths paths_meant(const std::string& what, const std::optional<JobView>& job) const;
   Outcome<OwnerSentence> resolve_here(const std::string& path, const migration::JobRecord& record,
                                       bool force);
   Outcome<OwnerSentence> take_back(const std::string& path, const HostOwner::Unclear& unclear,
@@ -119,7 +121,7 @@ class HostService {
   void export_again(const std::string& path);
   static HostOwner::Paths paths_in(const migration::JobRecord& record);
   std::optional<std::string> ask_again(const std::string& id);
-  std::optional<std::string> name_for(const std::string& path) const;
+  std::optional<std::string> name_for(const std::string& path, const MoverSet& others) const;
   std::string group_for(const std::string& name) const;
 
   HostService(migration::HostSettings settings, ProcessLock lock,

@@ -60,14 +60,10 @@ std::optional<MoverSet> HostService::set_for(const HostOwner::Paths& paths) cons
     auto disk = registry_->find_path(path);
     if (disk && group.empty()) group = disk->group;
     if (!disk) {
-      const auto name = name_for(path);
+      const auto name = name_for(path, set);
       if (!name) return std::nullopt;
       disk = RegisteredDisk{.name = *name, .path = path};
     }
-    // Files of one name in several folders.
-    const bool named_twice = std::any_of(
-        set.begin(), set.end(), [&](const auto& other) { return other.name == disk->name; });
-    if (named_twice) return std::nullopt;
     set.push_back(std::move(*disk));
   }
   if (set.size() > 1 && group.empty()) group = group_for(set.front().name);
@@ -158,8 +154,10 @@ void HostService::take_over_disks(const HostOwner::Paths& paths,
   if (!expected || !exports_.confirm(set->front().name)) exports_.begin(*set);
 }
 
-/// Of a disk that has arrived: its file's, or that and a number.
-std::optional<std::string> HostService::name_for(const std::string& path) const {
+/// Of a disk that has arrived: its file's, or that and a number. `others`: that arrived with it, of
+/// the same file name perhaps, in other folders.
+std::optional<std::string> HostService::name_for(const std::string& path,
+                                                 const MoverSet& others) const {
   const std::string stem = std::filesystem::path(path).stem();
   constexpr unsigned kTries = 100;
   for (unsigned i = 1; i <= kTries; ++i) {
@@ -168,7 +166,9 @@ std::optional<std::string> HostService::name_for(const std::string& path) const 
         !DiskExports::socket_problem(settings_.run_folder, name).empty()) {
       return std::nullopt;
     }
-    if (!registry_->find(name) && !is_expected(name)) return name;
+    const bool taken = std::any_of(others.begin(), others.end(),
+                                   [&](const RegisteredDisk& other) { return other.name == name; });
+    if (!taken && !registry_->find(name) && !is_expected(name)) return name;
   }
   return std::nullopt;
 }

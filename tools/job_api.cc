@@ -87,6 +87,14 @@ std::string limit_problem(std::uint64_t limit) {
   return limit != 0 && limit < kLimitMin ? "limit: is less than 65536 bytes a second" : "";
 }
 
+/// Of what would be a path there, above all: a peer is told names, never paths.
+std::string no_place(const std::string& text) {
+  return fmt::format(
+      "'{}' is neither NAME.vhdx nor FOLDER/NAME.vhdx nor FOLDER/, FOLDER being the "
+      "name of a storage folder of the other host, e.g. fast/web01.vhdx",
+      text);
+}
+
 /// What is wrong with it; empty if nothing is.
 std::string read_names(const json::object& body, HostService::MoveWish& wish) {
   if (const json::value* const disks = body.if_contains("disks")) {
@@ -99,16 +107,12 @@ std::string read_names(const json::object& body, HostService::MoveWish& wish) {
   const json::value* const map = body.if_contains("map");
   if (map == nullptr) return "";
   if (!map->is_object()) return "map: must be an object";
-  for (const auto& [name, file] : map->as_object()) {
-    if (!file.is_string()) return "map: must have texts";
-    const std::string text(file.as_string());
-    if (text.find('/') != std::string::npos) {
-      return "map: " + std::string(name) +
-             " would be in a folder of its own: disks arrive in the folder that the other host's "
-             "settings name, and only their file names can be chosen";
-    }
-    if (!Directory::is_plain_name(text)) return "map: must have plain file names";
-    wish.names.emplace(std::string(name), text);
+  for (const auto& [name, place] : map->as_object()) {
+    if (!place.is_string()) return "map: must have texts";
+    const std::string text(place.as_string());
+    const auto parsed = migration::PlaceThere::parse(text);
+    if (!parsed) return fmt::format("map: {}: {}", std::string(name), no_place(text));
+    wish.places.emplace(std::string(name), *parsed);
   }
   return "";
 }
@@ -129,7 +133,8 @@ std::string read_wish(const json::object& body, HostService::MoveWish& asked) {
   fields.text("group", asked.group);
   fields.text("to", wish.host, true);
   fields.text("key_file", wish.key_file);
-  fields.text("as", asked.as);
+  std::string as;
+  fields.text("as", as);
   fields.choice("mode", wish.mode, {"auto", "plain", "compress"});
   fields.number("streams", wish.streams, transfer::kStreamsMax);
   fields.number("limit", wish.limit, ~std::uint64_t{0});
@@ -147,8 +152,9 @@ std::string read_wish(const json::object& body, HostService::MoveWish& asked) {
   if (!wish.id.empty() && !migration::is_job_id(wish.id)) {
     return "id: must be letters, digits, '-', '_' and '.', at most 64";
   }
-  if (!asked.as.empty() && !Directory::is_plain_name(asked.as)) {
-    return "as: must be a plain file name";
+  if (!as.empty()) {
+    asked.as = migration::PlaceThere::parse(as);
+    if (!asked.as) return "as: " + no_place(as);
   }
   return limit_problem(wish.limit);
 }
@@ -233,12 +239,13 @@ HttpReply act_on(HostService& service, const std::string& id, JobAct act) {
 /// A job that is over, or what came of a disk by one.
 HttpReply forget(HostService& service, const std::string& id) {
   const HostArrivals* const arrivals = service.arrivals();
+  const auto place = migration::PlaceThere::parse(id);
   const bool is_job = service.jobs().find(id) || arrivals == nullptr || arrivals->find(id) ||
-                      !Directory::is_plain_name(id);
+                      !place || place->name.empty();
   if (is_job) return act_on(service, id, &JobDesk::forget);
-  if (const auto failure = service.remove_arrived(id)) {
-    return failure->exit == ExitCode::kUsage ? no_job_found(id) : reply_of(*failure);
-  }
+  const auto removed_any = service.remove_arrived(*place);
+  if (removed_any.has_error()) return reply_of(removed_any.error());
+  if (!*removed_any) return no_job_found(id);
   json::object removed;
   removed["removed"] = json_text(id);
   return json_reply(200, removed);
@@ -257,6 +264,7 @@ json::object json_of(const JobView& view) {
     const migration::ServiceJobDisk& disk = view.job.disks.front();
     object["disk"] = json_text(disk.name);
     object["path"] = json_text(disk.path);
+    object["folder"] = json_text(disk.folder_there);
     object["as"] = json_text(disk.name_there);
   }
   object["progress"] = view.progress;

@@ -36,7 +36,7 @@ ProgressSample sample_from(const json::object& progress) {
           .total = number_of(progress, "phase_bytes_total")};
 }
 
-/// "web01", or "web01, web02".
+/// "web01", or "web01, web02 as fast/web02.vhdx": where it is to be elsewhere, or called otherwise.
 std::string disks_of(const json::object& job) {
   const json::value* const disks = job.if_contains("disks");
   std::string names;
@@ -45,6 +45,10 @@ std::string disks_of(const json::object& job) {
     if (!one.is_object()) continue;
     if (!names.empty()) names += ", ";
     names += text_of(one.as_object(), "disk");
+    const std::string folder = text_of(one.as_object(), "folder");
+    const std::string as = text_of(one.as_object(), "as");
+    if (folder.empty() && as.empty()) continue;
+    names += fmt::format(" as {}{}{}", folder, folder.empty() ? "" : "/", as);
   }
   return names;
 }

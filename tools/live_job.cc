@@ -158,7 +158,8 @@ class LiveJob::Run {
       const std::filesystem::path path(wish.path);
       disks.push_back({.disk = held->disk,
                        .place = {.folder = path.parent_path(), .name = path.filename()},
-                       .name_there = wish.name_there});
+                       .name_there = wish.name_there,
+                       .folder_there = wish.folder_there});
     }
     if (disks.size() == job_.disks.size() && disks.size() == setting_.disks.size()) return disks;
     return Error{.code = BaseErrc::kInvalidArgument,
@@ -331,7 +332,7 @@ class LiveJob::Run {
     const bool paused = end_asked_ == EndAsked::kPause;
     // Those of all disks, where there are several.
     job_.advice = fmt::format("`vhdx-migrate cleanup {}` there removes it.",
-                              shell_word(job_.disks.front().file_there()));
+                              shell_word(job_.disks.front().place_there()));
     if (end_asked_ == EndAsked::kInterrupt) {
       job_.state = ServiceJob::State::kInterrupted;
       job_.exit = static_cast<std::int64_t>(ExitCode::kNetwork);

@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "tools/endpoint.h"
+#include "tools/folder_options.h"
 #include "tools/help_text.h"
 #include "tools/host_config.h"
 #include "tools/options.h"
@@ -26,6 +27,7 @@ struct Overrides {
   std::string outgoing;
   std::string listen;
   std::string into;
+  std::vector<std::string> folders;
   std::string key_file;
   std::string state;
   std::string run;
@@ -58,6 +60,8 @@ void add_service_options(OptionSet& options, Overrides& over) {
   options.text("--listen", "ADDR:PORT", over.listen,
                "where to listen for other hosts; every address and port 6600 unless told");
   options.text("--into", "DIR", over.into, "the folder that disks arrive in");
+  options.texts("--folder", "NAME=DIR", over.folders,
+                "a further one, which a move may name; once for each");
   options.text("--key-file", "FILE", over.key_file, "the pairing key; made if it is not there");
   options.text("--state", "DIR", over.state, "what has to survive; /var/lib/vhdx-migrate");
   options.text("--run", "DIR", over.run, "sockets; /run/vhdx-migrate");
@@ -88,6 +92,7 @@ std::optional<CommandFailure> apply(const Overrides& over, HostSettings& setting
     if (endpoint->port) settings.port = *endpoint->port;
   }
   put(over.into, settings.folder);
+  if (auto failure = take_folders(over.folders, settings.folders)) return failure;
   put(over.key_file, settings.key_file);
   put(over.state, settings.state_folder);
   put(over.run, settings.run_folder);

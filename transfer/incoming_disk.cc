@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "transfer/errc.h"
+#include "transfer/storage_folders.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -451,6 +452,10 @@ IncomingDisk::HashedCells IncomingDisk::hash_cells(std::uint32_t cells_max) {
     offered_.emplace(next.offset + i * kCellBytes, Offered{out.hashes[i], places[i]});
   }
   return out;
+}
+
+std::string IncomingDisk::shown_name() const {
+  return text_of_place(offer_.folder, offer_.name);
 }
 
 std::string IncomingDisk::path() const {

@@ -47,7 +47,8 @@ class IncomingDisk final : public FrameSink {
   /// Makes the partial file and its journal, both locked and durable, or goes on with what an
   /// earlier job left if that is of this disk and plan. What is of this disk, but had other blocks,
   /// is put aside, and cells of it are taken as of a seed; anything else of that name is replaced.
-  /// `offer`: as the sender described it, its locator already fit for this folder.
+  /// `folder`: the one that the offer names. `offer`: as the sender described it, its locator
+  /// already fit for this folder.
   /// `held_ranges_max`: at most kHeldRangesMax; bounds memory. Of more, the longest are held.
   /// Errors: Errc::kBusy if another job is receiving that name; ENOSPC; the file's; SeedDisk's.
   static Result<std::unique_ptr<IncomingDisk>> start(const Directory& folder,
@@ -98,7 +99,8 @@ class IncomingDisk final : public FrameSink {
   Result<void> close_for_owner(const Ownership& ownership);
   /// After that, and when the disk has its name: others may open the file from here on.
   void let_go();
-  /// After that: what an earlier job would have gone on with. Takes longer than a guest should wait.
+  /// After that: what an earlier job would have gone on with. Takes longer than a guest should
+  /// wait.
   void forget();
   /// Gives the sealed file its name. Errors: EEXIST.
   Result<void> commit(const Ownership& ownership);
@@ -108,6 +110,8 @@ class IncomingDisk final : public FrameSink {
   bool will_stay();
 
   const std::string& name() const { return offer_.name; }
+  /// With its folder, as text_of_place().
+  std::string shown_name() const;
   /// Where the file is now.
   std::string path() const;
   std::uint64_t virtual_bytes() const { return offer_.description.geometry.virtual_size_bytes; }

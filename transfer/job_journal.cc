@@ -50,6 +50,7 @@ void append_file(std::vector<std::byte>& body, const BegunFile& file) {
   OfferDisk offer = file.offer;
   offer.description.opaque_items.clear();
   offer.seed_name.clear();
+  offer.folder.clear();  // it lies there, whatever that is called
   const std::vector<std::byte> message = encode(offer);
   body.insert(body.end(), message.begin(), message.end());
   body.insert(body.end(), file.plan.begin(), file.plan.end());
@@ -61,7 +62,8 @@ Result<BegunFile> take_file(std::span<const std::byte>& body) {
   reader.feed(body.first(std::min<std::size_t>(body.size(), kMessageHeaderBytes + kBodyBytesMax)));
   VHDXM_TRY(std::optional<Message> message, reader.next());
   auto* offer = message ? std::get_if<OfferDisk>(&*message) : nullptr;
-  if (offer == nullptr || !offer->seed_name.empty() || !Directory::is_plain_name(offer->name)) {
+  if (offer == nullptr || !offer->seed_name.empty() || !offer->folder.empty() ||
+      !Directory::is_plain_name(offer->name)) {
     return broken(Errc::kProtocol, "journal: not a disk");
   }
   VHDXM_TRY_VOID(offer->description.geometry.validate());

@@ -46,6 +46,7 @@ SendResult LiveSender::Impl::run() {
     source = std::move(*started);
     passes = std::make_unique<LivePasses>(*source, cutover, options.limits);
     SenderOptions sender = options.sender;
+    sender.folder.clear();
     sender.seed_from.clear();
     sender.flatten = false;
     sender.verify = false;

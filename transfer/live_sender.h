@@ -20,8 +20,8 @@
 namespace vhdxm::transfer {
 
 struct LiveSenderOptions {
-  /// As of any job; what names or changes a disk there (disk_path, name, seed_from, flatten,
-  /// verify) does not count.
+  /// As of any job; what names or changes a disk there (disk_path, name, folder, seed_from,
+  /// flatten, verify) does not count.
   SenderOptions sender;
   std::vector<MovingDisk> disks;  ///< Of one gate.
   Convergence::Limits limits = {};

@@ -5,6 +5,8 @@
 
 #include "base/check.h"
 #include "base/directory.h"
+#include "transfer/storage_folders.h"
+#include "transfer/wire_text.h"
 
 namespace vhdxm::transfer {
 namespace {
@@ -19,6 +21,9 @@ Result<void> check_disks(const std::vector<MovingDisk>& disks) {
     if (!Directory::is_plain_name(one.name)) {
       return refused("not a name that a disk can have at the destination", one.name);
     }
+    if (!one.folder.empty() && !is_folder_name(one.folder)) {
+      return refused("not a name that a folder can have at the destination", one.folder);
+    }
     if (one.disk->read_only()) return refused("opened read-only: send it", one.disk->name());
     if (one.disk->geometry().type == vhdx::DiskType::kDifferencing) {
       return refused(
@@ -30,7 +35,9 @@ Result<void> check_disks(const std::vector<MovingDisk>& disks) {
       return refused("disks that move together share one gate", one.disk->name());
     }
     const bool twice = std::any_of(disks.begin(), disks.begin() + static_cast<std::ptrdiff_t>(i),
-                                   [&](const MovingDisk& other) { return other.name == one.name; });
+                                   [&](const MovingDisk& other) {
+                                     return other.name == one.name && other.folder == one.folder;
+                                   });
     if (twice) return refused("two disks of one name", one.name);
   }
   return {};
@@ -175,6 +182,10 @@ Result<void> LiveView::payload_states(std::uint64_t first_block,
   return {};
 }
 
+LiveSource::LiveSource(std::vector<MovingDisk> disks) : disks_(std::move(disks)) {
+  for (const MovingDisk& one : disks_) shown_names_.push_back(text_of_place(one.folder, one.name));
+}
+
 Result<std::unique_ptr<LiveSource>> LiveSource::start(std::vector<MovingDisk> disks) {
   VHDXM_TRY_VOID(check_disks(disks));
   SharedGate& gate = disks.front().disk->gate();
@@ -217,9 +228,10 @@ std::vector<OfferDisk> LiveSource::offer() const {
   for (std::uint32_t disk = 0; disk < size(); ++disk) {
     const vhdx::Description& description = view(disk).description();
     offer.push_back({.disk = disk,
-                     .name = name(disk),
+                     .name = disks_[disk].name,
                      .description = description,
-                     .payload_bytes = room_for(description.geometry, payload_bytes(disk))});
+                     .payload_bytes = room_for(description.geometry, payload_bytes(disk)),
+                     .folder = disks_[disk].folder});
   }
   return offer;
 }

@@ -15,7 +15,8 @@ namespace vhdxm::transfer {
 /// A disk that is to be moved while it is used.
 struct MovingDisk {
   std::shared_ptr<LiveDisk> disk;
-  std::string name;  ///< At the destination: a plain name of a file.
+  std::string name;         ///< At the destination: a plain name of a file.
+  std::string folder = {};  ///< Of the destination, by its name; empty: the usual.
 };
 
 /// What of a disk in use a job sends first. Its extents are read through LiveDisk, so they are what
@@ -58,16 +59,17 @@ class LiveSource final : public SendSource {
  public:
   /// Begins to track writes, then makes the plans. Writes are tracked until stop() or until this is
   /// destroyed, unless the gate was fenced meanwhile.
-  /// Errors: BaseErrc::kInvalidArgument for no disks, a name that cannot be used or is used twice,
-  /// disks of several gates, one opened read-only, and differencing disks, which cannot move while
-  /// they are used; Errc::kBusy if writes are tracked or held by somebody else; LiveDisk::map()'s.
+  /// Errors: BaseErrc::kInvalidArgument for no disks, a name that cannot be used or is used twice
+  /// in a folder, disks of several gates, one opened read-only, and differencing disks, which
+  /// cannot move while they are used; Errc::kBusy if writes are tracked or held by somebody else;
+  /// LiveDisk::map()'s.
   static Result<std::unique_ptr<LiveSource>> start(std::vector<MovingDisk> disks);
   ~LiveSource() override;
 
   std::size_t size() const override { return disks_.size(); }
   vhdx::DiskView& view(std::uint32_t disk) const override { return *views_[disk]; }
   std::vector<OfferDisk> offer() const override;
-  const std::string& name(std::uint32_t disk) const override { return disks_[disk].name; }
+  const std::string& name(std::uint32_t disk) const override { return shown_names_[disk]; }
   const std::string& path(std::uint32_t disk) const override { return disks_[disk].disk->name(); }
   std::uint64_t payload_bytes(std::uint32_t disk) const override {
     return views_[disk]->payload_bytes();
@@ -91,9 +93,10 @@ class LiveSource final : public SendSource {
   void leave_as_it_is();
 
  private:
-  explicit LiveSource(std::vector<MovingDisk> disks) : disks_(std::move(disks)) {}
+  explicit LiveSource(std::vector<MovingDisk> disks);
 
   std::vector<MovingDisk> disks_;
+  std::vector<std::string> shown_names_;
   std::vector<std::unique_ptr<LiveView>> views_;
   bool left_ = false;  ///< The gate is not this job's any more.
 };

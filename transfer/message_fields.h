@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "transfer/messages.h"
+#include "transfer/wire_text.h"
 
 namespace vhdxm::transfer {
 
@@ -28,6 +29,7 @@ struct FieldName {
 enum class TextRule : std::uint8_t {
   kAny,        ///< Valid UTF-8.
   kPrintable,  ///< For a screen or a file name: no control characters either.
+  kFolder,     ///< Empty, or is_folder_name().
 };
 
 inline constexpr std::size_t kNameBytesMax = 255;
@@ -89,6 +91,7 @@ void fields(Archive& archive, typename Archive::template Ref<OfferDisk> m) {
   archive.integer(VHDXM_FIELD("OfferDisk.payload_bytes"), m.payload_bytes);
   archive.text(VHDXM_FIELD("OfferDisk.seed_name"), m.seed_name, kNameBytesMax,
                TextRule::kPrintable);
+  archive.text(VHDXM_FIELD("OfferDisk.folder"), m.folder, kFolderNameBytesMax, TextRule::kFolder);
 }
 
 template <class Archive>

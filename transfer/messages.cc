@@ -35,7 +35,15 @@ constexpr std::array<const char*, kTypeCount> kNames = {
     "EndPass",       "PassSynced",  "Handover"};
 
 bool may_stand(std::string_view text, TextRule rule) {
-  return rule == TextRule::kAny ? is_utf8(text) : is_printable_text(text);
+  switch (rule) {
+    case TextRule::kAny:
+      return is_utf8(text);
+    case TextRule::kPrintable:
+      return is_printable_text(text);
+    case TextRule::kFolder:
+      return text.empty() || is_folder_name(text);
+  }
+  return false;
 }
 
 /// An archive that appends to bytes. Remembers the first field that breaks its own limit.

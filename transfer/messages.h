@@ -70,7 +70,8 @@ struct OfferDisk {
   std::string name;                 ///< A plain file name ending in .vhdx or .avhdx.
   vhdx::Description description;    ///< Without opaque items: they follow as OfferItem.
   std::uint64_t payload_bytes = 0;  ///< What the destination must have room for.
-  std::string seed_name = {};       ///< A disk at the destination to take cells from; may be empty.
+  std::string seed_name = {};       ///< A disk of that folder to take cells from; may be empty.
+  std::string folder = {};  ///< The destination's storage folder, by its name; empty: the usual.
 };
 struct OfferItem {
   std::uint32_t disk = 0;

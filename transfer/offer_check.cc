@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 
 #include "base/size_text.h"
@@ -104,61 +105,129 @@ std::uint64_t room_of_partial(const Directory& folder, const std::string& name) 
   return room;
 }
 
+// Nothing is made, or even looked for, outside the folders that there are.
+std::optional<OfferRefusal> check_folders(const StorageFolders& folders,
+                                          const std::vector<OfferDisk>& offer) {
+  for (const OfferDisk& disk : offer) {
+    if (folders.find(disk.folder) != nullptr) continue;
+    return refuse(Errc::kIncompatible, "a storage folder that the destination does not have",
+                  disk.folder,
+                  fmt::format("The destination has no storage folder '{}' for {}: {}. That host's "
+                              "settings name them.",
+                              disk.folder, disk.name, folders.choice()));
+  }
+  return std::nullopt;
+}
+
+// Of a differencing disk: its locator is made fit for where both will lie.
+std::optional<OfferRefusal> check_parent(const std::vector<OfferDisk>& offer, std::size_t index,
+                                         OfferDisk& disk) {
+  const OfferDisk* parent = parent_in_offer(offer, index);
+  if (parent == nullptr) {
+    return refuse(Errc::kIncompatible, "parent_linkage [MS-VHDX] 2.6.2.6.3", disk.name,
+                  fmt::format("{} is a differencing disk and its parent is not offered before it.",
+                              disk.name));
+  }
+  if (parent->folder != disk.folder) {
+    return refuse(Errc::kIncompatible, "a differencing disk in another folder than its parent",
+                  disk.name,
+                  fmt::format("{} is a differencing disk and its parent, {}, would be in another "
+                              "folder of the destination: they go to one folder together.",
+                              text_of_place(disk.folder, disk.name),
+                              text_of_place(parent->folder, parent->name)));
+  }
+  auto locator = vhdx::locator_beside(*disk.description.parent, parent->name);
+  if (locator.has_error()) return refuse(std::move(locator).error().about(disk.name));
+  disk.description.parent = std::move(*locator);
+  return std::nullopt;
+}
+
+// Room that is wanted of one file system, by one folder of it or several.
+struct WantedRoom {
+  std::uint64_t file_system = 0;
+  const Directory* folder = nullptr;  ///< The first of them.
+  std::uint64_t bytes = 0;
+};
+
+Result<void> want_room(const Directory& folder, std::uint64_t bytes,
+                       std::vector<WantedRoom>& wanted) {
+  VHDXM_TRY(const std::uint64_t file_system, folder.file_system());
+  for (WantedRoom& one : wanted) {
+    if (one.file_system != file_system) continue;
+    one.bytes += bytes;
+    return {};
+  }
+  wanted.push_back({.file_system = file_system, .folder = &folder, .bytes = bytes});
+  return {};
+}
+
+std::optional<OfferRefusal> check_room(const std::vector<WantedRoom>& wanted) {
+  for (const WantedRoom& one : wanted) {
+    auto free = one.folder->free_bytes();
+    if (free.has_error()) return refuse(std::move(free).error());
+    const std::uint64_t needed = one.bytes + kSpareBytes;
+    if (one.bytes == 0 || needed <= *free) continue;
+    const std::string& path = one.folder->path();
+    return OfferRefusal{.error = Error{.code = Errc::kNoSpace,
+                                       .where = "bytes",
+                                       .found = *free,
+                                       .expected = needed,
+                                       .subject = path},
+                        .text = fmt::format("{} has {} free and needs {}.", path,
+                                            format_size(*free), format_size(needed))};
+  }
+  return std::nullopt;
+}
+
+// One disk of `checked`, all before it were checked.
+std::optional<OfferRefusal> check_disk(const Directory& folder, CheckedOffer& checked,
+                                       std::size_t index, std::vector<WantedRoom>& wanted) {
+  OfferDisk& disk = checked.disks[index];
+  const auto begin = checked.disks.begin();
+  const bool twice =
+      std::any_of(begin, begin + static_cast<std::ptrdiff_t>(index), [&](const OfferDisk& other) {
+        return other.name == disk.name && other.folder == disk.folder;
+      });
+  if (twice) {
+    return refuse(
+        Errc::kIncompatible, "two disks of one name", disk.name,
+        fmt::format("Two disks are called {}; in one folder they need two names.", disk.name));
+  }
+  if (disk.description.parent) {
+    if (auto refusal = check_parent(checked.disks, index, disk)) return refusal;
+  }
+  auto exists = folder.exists(disk.name);
+  if (exists.has_error()) return refuse(std::move(exists).error());
+  checked.actions.push_back(*exists ? OfferAction::kCompare : OfferAction::kSend);
+  if (*exists) {
+    if (auto same = compare_identity(folder, disk); same.has_error()) {
+      return std::move(same).error();
+    }
+    return std::nullopt;
+  }
+  // Bounded by the sender's honesty only: what it says too little of is met as ENOSPC.
+  std::uint64_t needed = std::min(disk.payload_bytes, 2 * vhdx::kVirtualSizeMax);
+  needed -= std::min(needed, room_of_partial(folder, disk.name));
+  if (auto noted = want_room(folder, needed, wanted); noted.has_error()) {
+    return refuse(std::move(noted).error());
+  }
+  if (disk.seed_name.empty()) return std::nullopt;
+  if (auto seed = check_seed(folder, disk); seed.has_error()) return std::move(seed).error();
+  return std::nullopt;
+}
+
 }  // namespace
 
-OfferVerdict check_offer(const Directory& folder, const std::vector<OfferDisk>& offer) {
+OfferVerdict check_offer(const StorageFolders& folders, const std::vector<OfferDisk>& offer) {
+  if (auto refusal = check_folders(folders, offer)) return std::move(*refusal);
   CheckedOffer checked;
   checked.disks = offer;
+  std::vector<WantedRoom> wanted;
   for (std::size_t i = 0; i < offer.size(); ++i) {
-    OfferDisk& disk = checked.disks[i];
-    const bool twice = std::any_of(offer.begin(), offer.begin() + static_cast<std::ptrdiff_t>(i),
-                                   [&](const OfferDisk& other) { return other.name == disk.name; });
-    if (twice) {
-      return refuse(Errc::kIncompatible, "two disks of one name", disk.name,
-                    fmt::format("Two disks of the chain are called {}; in one folder they need two "
-                                "names.",
-                                disk.name));
-    }
-    if (disk.description.parent) {
-      const OfferDisk* parent = parent_in_offer(checked.disks, i);
-      if (parent == nullptr) {
-        return refuse(Errc::kIncompatible, "parent_linkage [MS-VHDX] 2.6.2.6.3", disk.name,
-                      fmt::format("{} is a differencing disk and its parent is not offered before "
-                                  "it.",
-                                  disk.name));
-      }
-      auto locator = vhdx::locator_beside(*disk.description.parent, parent->name);
-      if (locator.has_error()) return refuse(std::move(locator).error().about(disk.name));
-      disk.description.parent = std::move(*locator);
-    }
-    auto exists = folder.exists(disk.name);
-    if (exists.has_error()) return refuse(std::move(exists).error());
-    if (*exists) {
-      if (auto same = compare_identity(folder, disk); same.has_error()) {
-        return std::move(same).error();
-      }
-    }
-    checked.actions.push_back(*exists ? OfferAction::kCompare : OfferAction::kSend);
-    // Bounded by the sender's honesty only: what it says too little of is met as ENOSPC.
-    if (!*exists) {
-      const std::uint64_t needed = std::min(disk.payload_bytes, 2 * vhdx::kVirtualSizeMax);
-      checked.bytes_needed += needed - std::min(needed, room_of_partial(folder, disk.name));
-      if (disk.seed_name.empty()) continue;
-      if (auto seed = check_seed(folder, disk); seed.has_error()) return std::move(seed).error();
-    }
+    const Directory& folder = folders.of(offer[i].folder);
+    if (auto refusal = check_disk(folder, checked, i, wanted)) return std::move(*refusal);
   }
-  auto free = folder.free_bytes();
-  if (free.has_error()) return refuse(std::move(free).error());
-  if (checked.bytes_needed > 0 && checked.bytes_needed + kSpareBytes > *free) {
-    return OfferRefusal{
-        .error = Error{.code = Errc::kNoSpace,
-                       .where = "bytes",
-                       .found = *free,
-                       .expected = checked.bytes_needed + kSpareBytes,
-                       .subject = folder.path()},
-        .text = fmt::format("{} has {} free and needs {}.", folder.path(), format_size(*free),
-                            format_size(checked.bytes_needed + kSpareBytes))};
-  }
+  if (auto refusal = check_room(wanted)) return std::move(*refusal);
   return checked;
 }
 

@@ -245,13 +245,14 @@ void ReceiveJob::act(ReceiverSession::Send& action) {
 }
 
 void ReceiveJob::act(ReceiverSession::CheckOffer& action) {
-  emit(ReceiverEvent::Type::kJobStarted, action.disks.back().name,
-       action.disks.back().description.geometry.virtual_size_bytes);
+  const OfferDisk& last = action.disks.back();
+  emit(ReceiverEvent::Type::kJobStarted, text_of_place(last.folder, last.name),
+       last.description.geometry.virtual_size_bytes);
   const bool live = session_.kind() == JobKind::kLive;
   if (live && setting_.options.cutover_target) target_ = setting_.options.cutover_target(number_);
   work_in_order(
       [this, live, action] {
-        return live ? check_live_offer(action) : check_offer(setting_.folder, action.disks);
+        return live ? check_live_offer(action) : check_offer(setting_.folders, action.disks);
       },
       [](ReceiveJob& job, OfferVerdict verdict) {
         if (job.session_.over()) return;
@@ -279,13 +280,13 @@ OfferVerdict ReceiveJob::check_live_offer(const ReceiverSession::CheckOffer& off
     met_ = true;
     return CheckedOffer{.actions = std::vector(disks.size(), OfferAction::kSend), .disks = disks};
   }
-  auto verdict = check_offer(setting_.folder, disks);
+  auto verdict = check_offer(setting_.folders, disks);
   if (verdict.has_error()) return verdict;
   for (std::size_t i = 0; i < disks.size(); ++i) {
     if (verdict->actions[i] == OfferAction::kSend) continue;
     return refused(Error{.code = Errc::kNameTaken,
                          .where = "a disk in use is never taken for one that is here",
-                         .subject = setting_.folder.path_of(disks[i].name)},
+                         .subject = setting_.folders.of(disks[i].folder).path_of(disks[i].name)},
                    fmt::format("{} exists at the destination. It is never overwritten: move under "
                                "another name, or move the other one away.",
                                disks[i].name));
@@ -301,8 +302,9 @@ void ReceiveJob::act(ReceiverSession::CompareWith& action) {
   emit_progress(Phase::kComparing);
   work_on(
       setting_.readers.get_executor(),
-      [this, name = disk.name, seed = session_.hash_seed()] {
-        return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
+      [this, folder = &setting_.folders.of(disk.folder), name = disk.name,
+       seed = session_.hash_seed()] {
+        return digest_of(*folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
       [action](ReceiveJob& job, Result<Hash128> digest) {
         if (job.session_.over()) return;
@@ -312,13 +314,13 @@ void ReceiveJob::act(ReceiverSession::CompareWith& action) {
           return job.fail(
               Error{.code = Errc::kNameTaken,
                     .where = "content differs",
-                    .subject = job.setting_.folder.path_of(offered.name)},
+                    .subject = job.setting_.folders.of(offered.folder).path_of(offered.name)},
               fmt::format("{} exists at the destination, with the same identity (virtual disk {}) "
                           "but other content. It is never overwritten: send under another name "
                           "with --as NAME, or move the other one away.",
                           offered.name, to_string(offered.description.virtual_disk_id)));
         }
-        job.emit(ReceiverEvent::Type::kDiskIdentical, offered.name,
+        job.emit(ReceiverEvent::Type::kDiskIdentical, text_of_place(offered.folder, offered.name),
                  offered.description.geometry.virtual_size_bytes);
         job.session_.on_compared(action.disk);
       });
@@ -330,8 +332,8 @@ void ReceiveJob::act(ReceiverSession::StartDisk& action) {
       [this, offer = offer_.disks[action.disk], plan = std::move(action.plan),
        seed = session_.hash_seed(), kind = session_.kind(),
        ranges_max = held_ranges_max()]() mutable {
-        return IncomingDisk::start(setting_.folder, offer, std::move(plan), seed, preamble_.job_id,
-                                   ranges_max, kind);
+        return IncomingDisk::start(setting_.folders.of(offer.folder), offer, std::move(plan), seed,
+                                   preamble_.job_id, ranges_max, kind);
       },
       [disk = action.disk](ReceiveJob& job, Result<std::unique_ptr<IncomingDisk>> started) {
         if (job.session_.over()) return;
@@ -346,7 +348,7 @@ void ReceiveJob::act(ReceiverSession::StartDisk& action) {
         }
         job.synced_bytes_ = 0;
         if (job.disk_->partial() == PartialState::kResumed) {
-          job.emit(ReceiverEvent::Type::kDiskResumed, job.disk_->name(),
+          job.emit(ReceiverEvent::Type::kDiskResumed, job.disk_->shown_name(),
                    job.disk_->virtual_bytes());
         }
         job.session_.on_disk_started(disk, {.held = job.disk_->held(),
@@ -407,7 +409,7 @@ std::optional<Error> ReceiveJob::look_for_stall() {
 }
 
 void ReceiveJob::act(ReceiverSession::PrepareMeasure&) {
-  work([this] { return measure_writing(setting_.folder, cancelled_); },
+  work([this] { return measure_writing(setting_.folders.into(), cancelled_); },
        [](ReceiveJob& job, Result<WriteMeasure> writing) {
          if (job.session_.over()) return;
          if (writing.has_error()) return job.fail(writing.error(), {});
@@ -588,8 +590,9 @@ void ReceiveJob::act(ReceiverSession::VerifyWith& action) {
   emit_progress(Phase::kVerifying);
   work_on(
       setting_.readers.get_executor(),
-      [this, name = disk_->name() + ".partial", seed = session_.hash_seed()] {
-        return digest_of(setting_.folder, name, seed, {.progress = {}, .cancel = &cancelled_});
+      [this, folder = &setting_.folders.of(offer_.disks[action.disk].folder),
+       name = disk_->name() + ".partial", seed = session_.hash_seed()] {
+        return digest_of(*folder, name, seed, {.progress = {}, .cancel = &cancelled_});
       },
       [action](ReceiveJob& job, Result<Hash128> digest) {
         if (job.session_.over()) return;
@@ -610,7 +613,8 @@ void ReceiveJob::act(ReceiverSession::Commit& action) {
        [index = action.disk](ReceiveJob& job, Result<void> committed) {
          if (job.session_.over()) return;
          if (committed.has_error()) return job.fail(committed.error(), {});
-         job.emit(ReceiverEvent::Type::kDiskArrived, job.disk_->name(), job.disk_->virtual_bytes());
+         job.emit(ReceiverEvent::Type::kDiskArrived, job.disk_->shown_name(),
+                  job.disk_->virtual_bytes());
          {
            const std::lock_guard lock(job.disk_mutex_);
            job.disk_.reset();
@@ -683,7 +687,7 @@ void ReceiveJob::act(ReceiverSession::DeliverHandover& action) {
         }
         if (step.state != CutoverTarget::State::kOwned) return;
         for (const auto& disk : job.live_disks_) {
-          job.emit(ReceiverEvent::Type::kDiskArrived, disk->name(), disk->virtual_bytes());
+          job.emit(ReceiverEvent::Type::kDiskArrived, disk->shown_name(), disk->virtual_bytes());
         }
         job.session_.on_handed_over();
       });
@@ -735,7 +739,7 @@ void ReceiveJob::emit_progress(Phase phase) {
   progress.disk_index = session_.disks_done();
   if (progress.disk_index < offer_.disks.size()) {
     const OfferDisk& disk = offer_.disks[progress.disk_index];
-    progress.disk = disk.name;
+    progress.disk = text_of_place(disk.folder, disk.name);
     progress.bytes_total = disk.payload_bytes;
   }
   if (disk_) {

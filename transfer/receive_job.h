@@ -12,7 +12,6 @@
 #include <vector>
 
 #include "base/buffer_pool.h"
-#include "base/directory.h"
 #include "transfer/control_channel.h"
 #include "transfer/incoming_disk.h"
 #include "transfer/job_counters.h"
@@ -22,6 +21,7 @@
 #include "transfer/receiver.h"
 #include "transfer/receiver_session.h"
 #include "transfer/stall_watch.h"
+#include "transfer/storage_folders.h"
 
 namespace vhdxm::transfer {
 
@@ -30,7 +30,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
  public:
   struct Setting {
     const ReceiverOptions& options;
-    const Directory& folder;
+    const StorageFolders& folders;
     asio::io_context& context;   ///< The control thread's.
     asio::thread_pool& workers;  ///< For what blocks, but not for long.
     asio::thread_pool& readers;  ///< For what reads whole disks.

@@ -67,7 +67,7 @@ struct Receiver::Impl {
 
   ReceiverOptions options;
   ReceiverEventFunction on_event;
-  std::unique_ptr<Directory> folder;
+  std::unique_ptr<StorageFolders> folders;
   std::string address;
   std::uint16_t port = 0;
 
@@ -88,7 +88,7 @@ struct Receiver::Impl {
 };
 
 Result<void> Receiver::Impl::bind() {
-  VHDXM_TRY(folder, Directory::open(options.into));
+  VHDXM_TRY(folders, StorageFolders::open({.into = options.into, .named = options.folders}));
   error_code ec;
   tcp::endpoint endpoint(tcp::v6(), options.port);
   std::string text = endpoint_text("::", options.port);
@@ -242,7 +242,7 @@ asio::awaitable<void> Receiver::Impl::serve_control(std::unique_ptr<SecureSocket
   }
   const ReceiveJob::Setting setting{
       .options = options,
-      .folder = *folder,
+      .folders = *folders,
       .context = context,
       .workers = workers,
       .readers = readers,

@@ -1,8 +1,9 @@
-// Receives disks into a folder, from several senders at once.
+// Receives disks into a folder, or several, from several senders at once.
 #pragma once
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
@@ -19,7 +20,10 @@
 namespace vhdxm::transfer {
 
 struct ReceiverOptions {
-  std::string into;                   ///< An existing folder.
+  std::string into;  ///< An existing folder.
+  /// Further ones, by name: disks whose sender names one arrive there. There is no other way to put
+  /// anything outside `into`.
+  std::map<std::string, std::string> folders = {};
   std::string listen_address = {};    ///< Empty: every address of the host, IPv6 and IPv4.
   std::uint16_t port = kDefaultPort;  ///< 0: a free one.
   PairingKey key;
@@ -54,7 +58,7 @@ struct ReceiverEvent {
   Type type = Type::kJobStarted;
   std::uint64_t job = 0;  ///< Counted from 1; 0 for kPeerRefused.
   std::string peer;       ///< Address and port.
-  std::string disk;       ///< Name in the folder.
+  std::string disk;       ///< Its name, as text_of_place().
   std::uint64_t virtual_bytes = 0;
   std::uint64_t resumed_bytes = 0;
   bool kept = false;  ///< kJobFailed: its partial stays, for a later job to go on with.
@@ -70,7 +74,8 @@ using ReceiverEventFunction = std::function<void(const ReceiverEvent&)>;
 /// Thread safety: run() once; stop() from any thread, at any time.
 class Receiver {
  public:
-  /// Opens the folder and binds the port. Errors: the system's, with the folder or address.
+  /// Opens the folders and binds the port. Errors: the system's, with the folder or address;
+  /// BaseErrc::kInvalidArgument for a name of a folder that cannot be one.
   static Result<std::unique_ptr<Receiver>> bind(ReceiverOptions options,
                                                 ReceiverEventFunction on_event = {});
   ~Receiver();

@@ -12,6 +12,8 @@
 #include "transfer/send_setup.h"
 #include "transfer/software.h"
 #include "transfer/source_chain.h"
+#include "transfer/storage_folders.h"
+#include "transfer/wire_text.h"
 #include "vhdx/block_plan.h"
 #include "vhdx/layer_digest.h"
 
@@ -85,6 +87,13 @@ SendResult SendJob::run() {
     const Error error{.code = BaseErrc::kInvalidArgument,
                       .where = "the name of a seed is no plain name of a file",
                       .subject = options_.seed_from};
+    settle(error, classify(error), {});
+    return result();
+  }
+  if (!options_.folder.empty() && !is_folder_name(options_.folder)) {
+    const Error error{.code = BaseErrc::kInvalidArgument,
+                      .where = "the name of a folder at the destination",
+                      .subject = options_.folder};
     settle(error, classify(error), {});
     return result();
   }
@@ -212,6 +221,8 @@ std::vector<OfferDisk> SendJob::offer() const {
   std::vector<OfferDisk> disks = source_->offer();
   // The disk that was asked for; its parents are what they are.
   disks.back().seed_name = options_.seed_from;
+  if (options_.folder.empty()) return disks;
+  for (OfferDisk& disk : disks) disk.folder = options_.folder;
   return disks;
 }
 
@@ -394,7 +405,7 @@ void SendJob::act(SenderSession::DiskDone& action) {
   const std::uint32_t disk = action.disk;
   const vhdx::Geometry& geometry = source_->view(disk).geometry();
   reports_.push_back(
-      {.name = source_->name(disk),
+      {.name = text_of_place(options_.folder, source_->name(disk)),
        .source_path = source_->path(disk),
        .outcome = action.identical ? DiskReport::Outcome::kIdentical : DiskReport::Outcome::kSent,
        .virtual_bytes = geometry.virtual_size_bytes,
@@ -592,7 +603,7 @@ Progress SendJob::snapshot() {
   progress.elapsed = std::chrono::steady_clock::now() - started_;
   progress.disk_index = disk_;
   if (source_ != nullptr) {
-    progress.disk = source_->name(disk_);
+    progress.disk = text_of_place(options_.folder, source_->name(disk_));
     progress.disk_count = static_cast<std::uint32_t>(source_->size());
     for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
       progress.bytes_total += source_->payload_bytes(disk);

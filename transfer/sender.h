@@ -26,8 +26,9 @@ struct SenderOptions {
   std::string host;  ///< Name or address.
   std::uint16_t port = kDefaultPort;
   PairingKey key;
-  std::string name = {};                     ///< At the destination; empty: the file's own name.
-  unsigned streams = 0;                      ///< 0: the default. At most kStreamsMax.
+  std::string name = {};    ///< At the destination; empty: the file's own name.
+  std::string folder = {};  ///< Of the destination, by its name; empty: the usual. Of all parents.
+  unsigned streams = 0;     ///< 0: the default. At most kStreamsMax.
   std::uint64_t limit_bytes_per_second = 0;  ///< Bytes on the wire; 0: none.
   std::uint64_t memory_bytes = kDefaultMemoryBytes;
   Mode mode = Mode::kAuto;

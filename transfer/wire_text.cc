@@ -1,5 +1,6 @@
 #include "transfer/wire_text.h"
 
+#include <algorithm>
 #include <cstdint>
 
 namespace vhdxm::transfer {
@@ -57,6 +58,15 @@ bool is_printable_text(std::string_view text) {
     text.remove_prefix(character.length);
   }
   return true;
+}
+
+bool is_folder_name(std::string_view text) {
+  const auto is_plain = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '-' ||
+           c == '_';
+  };
+  return !text.empty() && text.size() <= kFolderNameBytesMax &&
+         std::all_of(text.begin(), text.end(), is_plain);
 }
 
 std::string to_printable_text(std::string_view text, std::size_t bytes_max) {

@@ -15,6 +15,11 @@ bool is_utf8(std::string_view text);
 /// says is shown on terminals, which obey escape sequences.
 bool is_printable_text(std::string_view text);
 
+/// Whether `text` can be the name of a storage folder: ASCII letters, digits, '-' and '_', at least
+/// one and at most kFolderNameBytesMax. So it is never a path, and never more than one component.
+inline constexpr std::size_t kFolderNameBytesMax = 64;
+bool is_folder_name(std::string_view text);
+
 /// `text` made printable, '?' for what is not, and cut at the end of a character to `bytes_max`.
 std::string to_printable_text(std::string_view text, std::size_t bytes_max);
 

@@ -194,6 +194,10 @@ TEST_F(DirectoryTest, MakesAFolderOnceAndFollowsNoLink) {
 TEST_F(DirectoryTest, SyncsAndKnowsItsFreeRoom) {
   EXPECT_FALSE(directory_->sync().has_error());
   EXPECT_GT(directory_->free_bytes().value(), 0U);
+  const auto sub = directory_->open_or_make_folder("sub").value();
+  EXPECT_EQ(sub->file_system().value(), directory_->file_system().value());
+  const auto proc = Directory::open("/proc").value();
+  EXPECT_NE(proc->file_system().value(), directory_->file_system().value());
   EXPECT_EQ(directory_->path_of("x"), folder_ / "x");
 }
 

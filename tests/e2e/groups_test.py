@@ -57,7 +57,7 @@ class GroupsTest(LiveHosts):
         self.refused(self.here.command("move", "--group", "vm", "--as", "a.vhdx", *to), 2, "--map")
         self.refused(self.here.command("move", "--group", "none", *to), 2, "none")
         for bad in ("vm-1=../x.vhdx", "vm-1=/x.vhdx", "vm-1=", "vm-1", "alone=x.vhdx",
-                    "vm-1=vm-2.vhdx", "vm-1=sub/x.vhdx"):
+                    "vm-1=vm-2.vhdx", "vm-1=a/b/x.vhdx", "vm-1=a/..", "vm-1=/"):
             self.refused(self.here.command("move", "--group", "vm", "--map", bad, *to), 2)
         self.assertEqual(self.here.command("move", "--group", "vm", "vm-0", *to).code, 2)
         self.assertEqual(self.there.ask("GET", "/v1/jobs")[1]["jobs"], [])

@@ -137,12 +137,12 @@ class LiveHosts(support.DiskTest):
         self.random = random.Random(self.seed)
         self.here, self.there = self.host("here"), self.host("there")
 
-    def host(self, name, *options, resolve_retry="86400s", listen="127.0.0.1:0", prefix=()):
-        """Unless told, nothing but `resolve` and the start of the service ends what is blocked."""
+    def host(self, name, *options, resolve_retry="86400s", listen="127.0.0.1:0", prefix=(), settings=""):
+        """`settings`: more of them, in TOML. Unless told, nothing but `resolve` and the start of the service ends what is blocked."""
         disks = self.folder / name / "disks"
         disks.mkdir(parents=True)
         config = self.folder / name / "host.toml"
-        config.write_text(f'resolve_retry = "{resolve_retry}"\n')
+        config.write_text(f'resolve_retry = "{resolve_retry}"\n{settings}')
         host = Service(self.folder / name, "--config", config, "--incoming", "on", "--outgoing", "on", "--into", disks,
                        "--listen", listen, "--key-file", self.key_file, *options, prefix=prefix)
         host.disks = disks

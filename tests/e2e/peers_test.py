@@ -10,7 +10,7 @@ from proxy import Proxy
 PREAMBLE = struct.Struct("<8sHB5x16s")
 
 
-VERSION = 4  # of the protocol
+VERSION = 5  # of the protocol
 
 
 def preamble(version=VERSION, kind=1):

@@ -18,8 +18,9 @@ using State = ServiceJob::State;
 ServiceJob a_job() {
   ServiceJob job;
   job.id = "web01-0a";
-  job.disks = {{.name = "web01", .path = "/srv/web \"01\".vhdx", .name_there = "b.vhdx"},
-               {.name = "data", .path = "/srv/data.vhdx", .name_there = {}}};
+  job.disks = {
+      {.name = "web01", .path = "/srv/web \"01\".vhdx", .name_there = "b.vhdx"},
+      {.name = "data", .path = "/srv/data.vhdx", .name_there = {}, .folder_there = "fast"}};
   job.host = "newhost";
   job.port = 6600;
   job.key_file = "/k";
@@ -71,7 +72,7 @@ TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   for (const auto& [name, value] : {std::pair<const char*, boost::json::value>("extra", 1),
                                     {"state", "lost"},
                                     {"version", 0},
-                                    {"version", 4},
+                                    {"version", 5},
                                     {"disks", 1},
                                     {"disks", boost::json::array{}},
                                     {"disks", boost::json::array{"web01"}},
@@ -99,6 +100,42 @@ TEST(ServiceJob, KnowsItsDisks) {
   EXPECT_TRUE(job.has_path("/srv/data.vhdx"));
   EXPECT_EQ(job.disks[0].file_there(), "b.vhdx");
   EXPECT_EQ(job.disks[1].file_there(), "data.vhdx");
+  EXPECT_EQ(job.disks[0].place_there(), "b.vhdx");
+  EXPECT_EQ(job.disks[1].place_there(), "fast/data.vhdx");
+}
+
+TEST(ServiceJob, OneOfVersionThreeHasNoFolders) {
+  auto old = boost::json::parse(encode(a_job())).as_object();
+  old["version"] = 3;
+  EXPECT_TRUE(decode_service_job(boost::json::serialize(old), "f").has_error());
+  for (auto& disk : old["disks"].as_array()) disk.as_object().erase("folder");
+  const auto read = decode_service_job(boost::json::serialize(old), "f");
+  ASSERT_TRUE(read.has_value()) << describe(read.error());
+  EXPECT_EQ(read->disks[1].place_there(), "data.vhdx");
+  old["version"] = 4;
+  EXPECT_TRUE(decode_service_job(boost::json::serialize(old), "f").has_error());
+}
+
+TEST(PlaceThere, IsANameOrAFolderAndAName) {
+  const auto expect = [](const std::string& text, const std::string& folder,
+                         const std::string& name) {
+    const auto place = PlaceThere::parse(text);
+    ASSERT_TRUE(place.has_value()) << text;
+    EXPECT_EQ(place->folder, folder);
+    EXPECT_EQ(place->name, name);
+  };
+  expect("a.vhdx", "", "a.vhdx");
+  expect("fast/a.vhdx", "fast", "a.vhdx");
+  expect("b-2_X/", "b-2_X", "");
+  expect("a b.vhdx", "", "a b.vhdx");
+  for (const std::string text :
+       {"", "/", "/a.vhdx", "/fast/a.vhdx", "fast/b/a.vhdx", "fast//a.vhdx", "fast//", "../a.vhdx",
+        "./a.vhdx", "..", ".", "fast/..", "fast/.", "fa st/a.vhdx", "f.x/a.vhdx",
+        "fast/a\n.vhdx"}) {
+    EXPECT_FALSE(PlaceThere::parse(text).has_value()) << text;
+  }
+  EXPECT_TRUE(PlaceThere::parse(std::string(64, 'f') + "/a.vhdx").has_value());
+  EXPECT_FALSE(PlaceThere::parse(std::string(65, 'f') + "/a.vhdx").has_value());
 }
 
 TEST(ServiceJob, OneOfAnEarlierVersionHasOneDisk) {
@@ -127,6 +164,9 @@ TEST(ServiceJob, TwoAskTheSameWhateverBecameOfThem) {
   EXPECT_FALSE(job.asks_the_same(other));
   other = job;
   other.mirror = "never";
+  EXPECT_FALSE(job.asks_the_same(other));
+  other = job;
+  other.disks[1].folder_there = "bulk";
   EXPECT_FALSE(job.asks_the_same(other));
   other = job;
   other.port = 1;

@@ -239,7 +239,9 @@ TEST_F(BadSender, Offers) {
       {"an absolute name", [](OfferDisk& offer) { offer.name = "/tmp/a.vhdx"; }, Errc::kProtocol,
        FailureClass::kFailed},
       {"a name that is the folder", [](OfferDisk& offer) { offer.name = "."; }, Errc::kProtocol,
-       FailureClass::kFailed}};
+       FailureClass::kFailed},
+      {"a folder that is not there", [](OfferDisk& offer) { offer.folder = "fast"; },
+       Errc::kIncompatible, FailureClass::kIncompatible}};
   for (const Case& one : cases) {
     SCOPED_TRACE(one.what);
     HandSender sender = new_sender();

@@ -30,8 +30,12 @@ using vhdx::kMiB;
 /// One host: a folder of disks, one of records, and who it is.
 class Host {
  public:
-  Host() : folders_({disks.path()}) {}
+  Host() : folders_({disks.path(), fast.path()}) {}
 
+  /// Where disks arrive.
+  transfer::FolderPaths folders() const {
+    return {.into = disks.path(), .named = {{"fast", fast.path()}}};
+  }
   HostOwnership& ownership() { return ownership_; }
   OwnershipStore& store() { return store_; }
   DiskPlace place(const std::string& name) const { return {disks.path(), name}; }
@@ -48,6 +52,7 @@ class Host {
   OwnershipStore::Recovered recover() { return store_.recover().value(); }
 
   test::TempFolder disks;
+  test::TempFolder fast;  ///< A storage folder of that name.
 
  private:
   test::TempFolder state_folder_;
@@ -63,9 +68,10 @@ class OwnershipMoves : public testing::Test {
   OwnershipMoves() : trace_(__FILE__, __LINE__, test::repeat_with(seed_)) {}
 
   transfer::ReceiverOptions receiver_options(Host& host) {
-    transfer::ReceiverOptions options{.into = host.disks.path(), .key = key_};
+    transfer::ReceiverOptions options{
+        .into = host.disks.path(), .folders = host.folders().named, .key = key_};
     options.cutover_target =
-        arrivals(host.ownership(), host.disks.path(), {.on_over = [this](const Arrival& arrival) {
+        arrivals(host.ownership(), host.folders(), {.on_over = [this](const Arrival& arrival) {
                    const std::lock_guard lock(mutex_);
                    arrived_.push_back(arrival);
                  }});
@@ -178,6 +184,92 @@ TEST_F(OwnershipMoves, DisksChangeHandsTogether) {
   EXPECT_EQ(names_in(there_.disks), (Names{"a.vhdx", "a.vhdx.owner", "c.vhdx", "c.vhdx.owner"}));
   transfer::expect_disk(there_.disks / "a.vhdx", one.content());
   transfer::expect_disk(there_.disks / "c.vhdx", two.content());
+}
+
+TEST_F(OwnershipMoves, DisksOfOneNameGoToTwoFoldersAndBack) {
+  const auto gate = std::make_shared<SharedGate>();
+  std::vector<std::byte> content[2];
+  {
+    RunningReceiver receiver(receiver_options(there_));
+    LiveMoveOptions options =
+        options_for(here_, make(here_, "a.vhdx", gate), "a.vhdx", receiver.port());
+    options.disks.push_back({.disk = make(here_, "b.vhdx", gate),
+                             .place = here_.place("b.vhdx"),
+                             .name_there = "a.vhdx",
+                             .folder_there = "fast"});
+    LiveGuest one(options.disks[0].disk, random_());
+    LiveGuest two(options.disks[1].disk, random_());
+    one.start(1, 8 * kMiB);
+    two.start(1, 8 * kMiB);
+    const LiveMoveResult result = LiveMove(here_.ownership(), options).run();
+    one.join();
+    two.join();
+    ASSERT_EQ(result.kind, HandoverEnd::Kind::kDone)
+        << (result.failure ? result.failure->message : result.owner_sentence);
+    ASSERT_TRUE(result.report.has_value());
+    EXPECT_EQ(result.report->disks.at(0).name, "a.vhdx");
+    EXPECT_EQ(result.report->disks.at(1).name, "fast/a.vhdx");
+    content[0] = one.content();
+    content[1] = two.content();
+  }
+  EXPECT_EQ(names_in(there_.disks), (Names{"a.vhdx", "a.vhdx.owner"}));
+  EXPECT_EQ(names_in(there_.fast), (Names{"a.vhdx", "a.vhdx.owner"}));
+  EXPECT_EQ(names_in(here_.fast), Names{});
+  transfer::expect_disk(there_.disks / "a.vhdx", content[0]);
+  transfer::expect_disk(there_.fast / "a.vhdx", content[1]);
+  {
+    const std::lock_guard lock(mutex_);
+    ASSERT_EQ(arrived_.size(), 1U);
+    const std::vector<DiskPlace> places = {{there_.disks.path(), "a.vhdx"},
+                                           {there_.fast.path(), "a.vhdx"}};
+    EXPECT_EQ(arrived_[0].disks, places);
+    EXPECT_TRUE(arrived_[0].owns);
+  }
+  EXPECT_TRUE(there_.recover().unreadable.empty());
+
+  // Back: the second one to another folder than the one that has its copy.
+  const auto gate_there = std::make_shared<SharedGate>();
+  auto first = LiveDisk::open(there_.disks / "a.vhdx", gate_there, {});
+  auto second = LiveDisk::open(there_.fast / "a.vhdx", gate_there, {});
+  ASSERT_TRUE(succeeded(first));
+  ASSERT_TRUE(succeeded(second));
+  RunningReceiver receiver(receiver_options(here_));
+  LiveMoveOptions back = options_for(there_, std::move(*first), "a.vhdx", receiver.port());
+  back.disks.push_back({.disk = std::move(*second),
+                        .place = {there_.fast.path(), "a.vhdx"},
+                        .name_there = {},
+                        .folder_there = "fast"});
+  const LiveMoveResult result = LiveMove(there_.ownership(), back).run();
+  ASSERT_EQ(result.kind, HandoverEnd::Kind::kDone)
+      << (result.failure ? result.failure->message : result.owner_sentence);
+  EXPECT_EQ(names_in(here_.disks),
+            (Names{"a.vhdx", "a.vhdx.owner", "b.vhdx.owner", "b.vhdx.released"}));
+  EXPECT_EQ(names_in(here_.fast), (Names{"a.vhdx", "a.vhdx.owner"}));
+  EXPECT_EQ(names_in(there_.fast), (Names{"a.vhdx.owner", "a.vhdx.released"}));
+  transfer::expect_disk(here_.disks / "a.vhdx", content[0]);
+  transfer::expect_disk(here_.fast / "a.vhdx", content[1]);
+  EXPECT_EQ(here_.state_of("b.vhdx"), OwnershipState::kReleased);
+}
+
+TEST_F(OwnershipMoves, AFolderThatIsNotThereLeavesNothingBehind) {
+  const auto gate = std::make_shared<SharedGate>();
+  RunningReceiver receiver(receiver_options(there_));
+  LiveMoveOptions options =
+      options_for(here_, make(here_, "a.vhdx", gate), "a.vhdx", receiver.port());
+  options.disks.front().folder_there = "slow";
+  LiveGuest guest(options.disks[0].disk, random_());
+  guest.start(1, 8 * kMiB);
+  const LiveMoveResult result = LiveMove(here_.ownership(), options).run();
+  EXPECT_EQ(result.kind, HandoverEnd::Kind::kFailed);
+  ASSERT_TRUE(result.failure.has_value());
+  EXPECT_TRUE(transfer::failed_as(*result.failure, transfer::FailureClass::kIncompatible,
+                                  "no storage folder 'slow' for a.vhdx: there are fast"));
+  EXPECT_TRUE(std::filesystem::is_empty(there_.disks.path()));
+  EXPECT_TRUE(std::filesystem::is_empty(there_.fast.path()));
+  EXPECT_EQ(here_.state_of("a.vhdx"), OwnershipState::kOwned);
+  guest.stop();
+  guest.write(0, 4096);
+  EXPECT_EQ(guest.refused() + guest.errors(), 0U);
 }
 
 TEST_F(OwnershipMoves, CancelledOrBrokenTheSourceOwnsAndServes) {

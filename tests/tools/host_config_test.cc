@@ -2,6 +2,11 @@
 
 #include <gtest/gtest.h>
 
+#include <filesystem>
+#include <fstream>
+
+#include "tests/support/temp_folder.h"
+
 namespace vhdxm::tools {
 namespace {
 
@@ -94,6 +99,14 @@ TEST(HostConfig, WhatIsWrongIsNamedWithFileLineAndKey) {
                           {"[peers.a]\naddress = \"b:0\"", "f:2:", "peers.a.address"},
                           {"[peers.a]\n\nkey = \"b\"", "f:3:", "peers.a.key"},
                           {"[incoming]", "f:1:", "incoming"},
+                          {"folders = \"/a\"", "f:1:", "folders"},
+                          {"folders = [\"/a\"]", "f:1:", "folders"},
+                          {"[folders]\na = 1", "f:2:", "folders.a"},
+                          {"[folders]\n\na = \"\"", "f:3:", "folders.a"},
+                          {"[folders]\n\"a/b\" = \"/a\"", "f:2:", "folders.a/b"},
+                          {"[folders]\n\"\" = \"/a\"", "f:2:", "folders."},
+                          {"[folders]\n\"..\" = \"/a\"", "f:2:", "folders..."},
+                          {"[folders]\na = \"/a\"\na = \"/b\"", "f:3:", ""},
                           {"folder = \"/a", "f:1:", ""}}) {
     const auto settings = parse_host_config(one.text, "f");
     ASSERT_TRUE(settings.has_error()) << one.text;
@@ -114,11 +127,54 @@ TEST(HostConfig, IncomingNeedsAFolderAndAKey) {
   EXPECT_NE(problem_with(settings).find("folder"), std::string::npos);
   settings.folder = "/srv";
   EXPECT_EQ(problem_with(settings), "");
+  settings.folders = {{"fast", "/srv/fast"}, {"bulk", "srv/bulk"}};
+  EXPECT_NE(problem_with(settings).find("folders.bulk"), std::string::npos);
+  settings.folders["bulk"] = "/srv/bulk";
+  EXPECT_EQ(problem_with(settings), "");
   settings.key_file = "";
   EXPECT_NE(problem_with(settings).find("key_file"), std::string::npos);
   settings = {};
   settings.state_folder = "s";
   EXPECT_NE(problem_with(settings).find("state_folder"), std::string::npos);
+}
+
+TEST(HostConfig, FoldersHaveNames) {
+  const auto settings = parse_host_config(
+      "folder = \"/srv\"\n[folders]\nfast = \"/srv/fast\"\nBulk_2-x = \"/srv/bulk\"\n", "f");
+  ASSERT_TRUE(settings.has_value()) << settings.error().message;
+  EXPECT_EQ(settings->folders,
+            (std::map<std::string, std::string>{{"fast", "/srv/fast"}, {"Bulk_2-x", "/srv/bulk"}}));
+  EXPECT_EQ(settings->arrival_folders().into, "/srv");
+  EXPECT_EQ(*settings->arrival_folders().find("fast"), "/srv/fast");
+}
+
+TEST(HostConfig, EachFolderHasOnePathWhenTheServiceStarts) {
+  const test::TempFolder one;
+  const test::TempFolder two;
+  std::filesystem::create_directory_symlink(two.path(), one / "link");
+  std::ofstream(one / "file") << "no folder";
+  migration::HostSettings settings;
+  settings.folder = one.path();
+  settings.folders = {{"fast", one / "link"}};
+  ASSERT_FALSE(find_folders(settings));
+  EXPECT_EQ(settings.folders.at("fast"), std::filesystem::canonical(two.path()));
+  const auto expect_refused = [&](const std::map<std::string, std::string>& folders,
+                                  const std::string& key, const std::string& text) {
+    migration::HostSettings wrong = settings;
+    wrong.folders = folders;
+    const auto failure = find_folders(wrong);
+    ASSERT_TRUE(failure.has_value()) << key;
+    EXPECT_TRUE(failure->message.starts_with(key + ": ")) << failure->message;
+    EXPECT_NE(failure->message.find(text), std::string::npos) << failure->message;
+    EXPECT_NE(failure->advice, "");
+  };
+  expect_refused({{"a", one / "no"}}, "folders.a", one / "no");
+  expect_refused({{"a", one / "file"}}, "folders.a", one / "file");
+  expect_refused({{"a", one / "link/.."}, {"b", two.path()}, {"c", one / "link"}}, "folders.c",
+                 "folders.b");
+  expect_refused({{"a", one.path() + "/."}}, "folders.a", "that of folder");
+  settings.folder = one / "no";
+  EXPECT_TRUE(find_folders(settings)->message.starts_with("folder: "));
 }
 
 TEST(HostConfig, AFileThatIsNotThereIsNamed) {

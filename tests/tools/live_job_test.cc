@@ -47,7 +47,7 @@ class LiveJobTest : public testing::Test {
     receiver_ = std::make_unique<transfer::RunningReceiver>(transfer::ReceiverOptions{
         .into = arrivals_.path(),
         .key = transfer::PairingKey::read_or_create_file(folder_ / "key").value(),
-        .cutover_target = migration::arrivals(there_->ownership(), arrivals_.path())});
+        .cutover_target = migration::arrivals(there_->ownership(), {.into = arrivals_.path()})});
     store_ = ServiceJobStore::open(folder_ / "state/jobs").value();
   }
 

@@ -246,7 +246,8 @@ TEST(Convergence, HoldsThatComeToNothingAreCounted) {
   EXPECT_EQ(one.on_hold_failed(100ms, now += 100ms), Step::kGiveUp);
 }
 
-// What is left fits, but for what the last hold took beyond that: it is tried again, and not at once.
+// What is left fits, but for what the last hold took beyond that: it is tried again, and not at
+// once.
 TEST(Convergence, AHoldThatFailedIsTriedAgain) {
   Convergence one({.max_pause = 900ms, .mirror = Convergence::Mirror::kAlways}, kBegin);
   TimePoint now = kBegin;

@@ -45,7 +45,7 @@ JobJournal example_with_former() {
 TEST(JobJournal, GoldenHeader) {
   const auto bytes = encode_journal(example());
   EXPECT_EQ(to_hex(std::span(bytes).first(52)),
-            "56 48 44 58 4d 4a 4e 4c 02 00 04 00 6c 00 00 00 "
+            "56 48 44 58 4d 4a 4e 4c 02 00 05 00 70 00 00 00 "
             "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9 ca cb cc cd ce cf "
             "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
 }
@@ -125,6 +125,14 @@ TEST(JobJournal, FitsTheSameDiskAndPlanWhateverItsContent) {
   now = journal.partial.offer;
   now.description.geometry.logical_sector_bytes ^= 4096 ^ 512;
   EXPECT_FALSE(may_be_former(journal.partial, now));
+}
+
+TEST(JobJournal, HasNoFolderButTheOneItLiesIn) {
+  JobJournal journal = example();
+  const std::vector<std::byte> without = encode_journal(journal);
+  journal.partial.offer.folder = "fast";
+  EXPECT_EQ(encode_journal(journal), without);
+  EXPECT_TRUE(decode_journal(without).value().fits(journal.partial.offer, journal.partial.plan));
 }
 
 class JournalFileTest : public testing::Test {

@@ -213,6 +213,13 @@ TEST(Messages, OverItsOwnLimitsIsNotEncoded) {
   offer.name = "escape\x1b[31m.vhdx";
   refused(offer, "OfferDisk.name");
   offer.name = "good.vhdx";
+  for (const std::string& folder : {std::string(kFolderNameBytesMax + 1, 'f'), std::string(".."),
+                                    std::string("a/b"), std::string("/"), std::string("a b")}) {
+    offer.folder = folder;
+    refused(offer, "OfferDisk.folder");
+  }
+  offer.folder = std::string(kFolderNameBytesMax, 'f');
+  EXPECT_TRUE(encode_checked(offer).has_value());
   offer.description.parent.emplace();
   offer.description.parent->entries.assign(kLocatorEntriesMax + 1, {"k", "v"});
   refused(offer, "OfferDisk.parent");
@@ -302,6 +309,30 @@ TEST(Messages, TextThatMayNotStandThereIsRefused) {
     std::copy_n(std::as_bytes(std::span(three, 3)).begin(), 3, body.end() - 3);
     expect_refused(fail, body, "Fail.text");
   }
+}
+
+TEST(Messages, AFolderIsAPlainNameForTheDecoderToo) {
+  const OfferDisk offer{.name = "a.vhdx", .description = {}, .folder = "fast"};
+  const Result<Message> good = decode(encode(offer));
+  ASSERT_TRUE(good);
+  EXPECT_EQ(std::get<OfferDisk>(*good).folder, "fast");
+  for (const std::string four :
+       {"a/bc", "/abc", "abc/", "../a", "....", "a.vh", "a bc", "a\\bc", "\xc3\xa4st", "a\nbc"}) {
+    Bytes body = body_of(offer);
+    const auto bytes = std::as_bytes(std::span(four));
+    ASSERT_EQ(bytes.size(), 4u);
+    std::copy(bytes.begin(), bytes.end(), body.end() - 4);
+    expect_refused(offer, body, "OfferDisk.folder (not text that may stand there)");
+  }
+  // Its end: a NUL, or a longer one than there is.
+  Bytes body = body_of(offer);
+  body.back() = std::byte{0};
+  expect_refused(offer, body, "OfferDisk.folder");
+  body = body_of(offer);
+  overwrite(body, body.size() - 8, std::uint32_t{kFolderNameBytesMax});
+  expect_refused(offer, body, "OfferDisk.folder (the body ends");
+  overwrite(body, body.size() - 8, std::uint32_t{kFolderNameBytesMax} + 1);
+  expect_refused(offer, body, "OfferDisk.folder (over its limit)");
 }
 
 TEST(Messages, GeometryIsForTheSessionToJudge) {

@@ -40,12 +40,14 @@ class RandomFields {
     using Number = std::underlying_type_t<E>;
     value = static_cast<E>(static_cast<Number>(up_to(static_cast<Number>(last))));
   }
-  void text(const FieldName&, std::string& value, std::size_t bytes_max, TextRule) {
+  void text(const FieldName&, std::string& value, std::size_t bytes_max, TextRule rule) {
     constexpr std::array<const char*, 5> kPieces = {"a", "Z 9", "\xc3\xa9", "\xe2\x82\xac",
                                                     "\xf0\x9f\x92\xbe"};
+    constexpr std::array<const char*, 5> kFolderPieces = {"a", "Z9", "-", "_", "0"};
+    const auto& pieces = rule == TextRule::kFolder ? kFolderPieces : kPieces;
     const std::size_t wanted = size_up_to(bytes_max);
     while (true) {
-      const std::string piece = kPieces[up_to(kPieces.size() - 1)];
+      const std::string piece = pieces[up_to(pieces.size() - 1)];
       if (value.size() + piece.size() > wanted) return;
       value += piece;
     }

@@ -48,6 +48,22 @@ TEST(WireText, ControlCharactersAreUtf8ButNotPrintable) {
   EXPECT_TRUE(is_printable_text("\xc2\xa0"));
 }
 
+TEST(WireText, NamesOfFoldersAreOneComponentOfPlainLetters) {
+  for (const std::string name : {"a", "Z", "0", "-", "_", "fast-2_B"}) {
+    EXPECT_TRUE(is_folder_name(name)) << name;
+  }
+  EXPECT_TRUE(is_folder_name(std::string(kFolderNameBytesMax, 'a')));
+  EXPECT_FALSE(is_folder_name(std::string(kFolderNameBytesMax + 1, 'a')));
+  EXPECT_FALSE(is_folder_name(""));
+  EXPECT_FALSE(is_folder_name(std::string("a\0b", 3)));
+  // Each byte alone: letters, digits and two more.
+  unsigned count = 0;
+  for (unsigned byte = 0; byte < 256; ++byte) {
+    count += is_folder_name(std::string(1, static_cast<char>(byte))) ? 1u : 0u;
+  }
+  EXPECT_EQ(count, 26u + 26u + 10u + 2u);
+}
+
 TEST(WireText, CutFallsBetweenCharacters) {
   const std::string text = "ab\xe2\x82\xac\xf0\x9f\x92\xbe";
   const std::vector<std::size_t> kept = {0, 1, 2, 2, 2, 5, 5, 5, 5, 9, 9};
