@@ -100,6 +100,8 @@ TEST_F(LivePartial, LaterPassesWriteAnywhereAndTheLastOneHolds) {
   EXPECT_EQ((**disk).pass_ledger(), mine());
   EXPECT_EQ(test::names_in(temp_), test::Names{"a.vhdx.partial"});
   ASSERT_TRUE(succeeded((**disk).close_for_owner({.uid = {}, .gid = {}, .mode = 0640})));
+  EXPECT_FALSE(std::filesystem::is_empty(temp_ / kStateFolderName)) << "an owner does not wait";
+  (**disk).forget();
   disk->reset();
   expect_disk(temp_ / "a.vhdx.partial", content_);
   EXPECT_TRUE(std::filesystem::is_empty(temp_ / kStateFolderName));

@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <random>
@@ -15,6 +16,14 @@ inline std::uint64_t random_seed() {
   if (const char* text = std::getenv("VHDXM_TEST_SEED")) return std::stoull(text, nullptr, 0);
   std::random_device device;
   return std::uint64_t{device()} << 32 | device();
+}
+
+/// Rounds of a test whose input is random: `usual`, or VHDXM_ROUNDS_PERCENT of them, at least one.
+/// For runs under sanitizers, to which the first ones show what all would.
+inline int rounds(int usual) {
+  const char* const percent = std::getenv("VHDXM_ROUNDS_PERCENT");
+  if (percent == nullptr) return usual;
+  return std::max(1, usual * std::stoi(percent) / 100);
 }
 
 /// Use as: const auto seed = random_seed(); SCOPED_TRACE(repeat_with(seed)); std::mt19937_64

@@ -70,7 +70,7 @@ TEST_P(LiveSourceOfKind, PassesBringAllWhateverHappensInBetween) {
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
   std::uint64_t lost = 0;
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < std::max(6, test::rounds(12)); ++round) {
     const auto gate = std::make_shared<SharedGate>();
     std::vector<MovingDisk> disks = {{new_disk(gate, GetParam()), "a.vhdx"},
                                      {new_disk(gate, GetParam()), "b.vhdx"}};

@@ -636,7 +636,7 @@ TEST(Check, RandomDamageIsFoundOrHarmless) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 1000; ++round) {
+  for (int round = 0; round < test::rounds(1000); ++round) {
     VhdxBuilder builder = random() % 2 == 0 ? VhdxBuilder() : child_of_nothing();
     builder.add_block(1, 1);
     constexpr std::array<std::uint64_t, 6> kPlaces = {

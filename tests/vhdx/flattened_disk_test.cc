@@ -117,7 +117,7 @@ TEST(FlattenedDisk, ShowsTheContentOfAnyChain) {
   const std::uint64_t seed = random_seed();
   SCOPED_TRACE(repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 12; ++round) {
+  for (int round = 0; round < test::rounds(12); ++round) {
     std::vector<ModelDisk> models;
     const std::size_t layers = 2 + random() % 3;
     for (std::size_t i = 0; i < layers; ++i) {

@@ -105,7 +105,7 @@ TEST(LayerDigest, IsWhatItsDefinitionSaysInEveryForm) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < test::rounds(60); ++round) {
     const std::uint32_t sector = random() % 2 == 0 ? 512 : 4096;
     const auto type = static_cast<DiskType>(random() % 3);
     const std::uint64_t size = 4 * kMiB + random() % 1000 * sector;

@@ -163,7 +163,7 @@ TEST_F(LibvhdiMutation, WhereBothOpenADiskBothReadTheSame) {
   constexpr std::uint64_t kReadMax = 16 * kMiB;
   int compared = 0;
   int not_mounted = 0;
-  for (int i = 0; i < 400 && compared < 40; ++i) {
+  for (int i = 0; i < 400 && compared < test::rounds(40); ++i) {
     const std::vector<std::byte> input = random_input();
     const VhdxBuilder disk = test::patched_image(input);
     std::vector<std::unique_ptr<Layer>> layers;

@@ -32,7 +32,7 @@ TEST(RehearsalFile, ShowsAndCarriesOutWhatAnyChangesLeadTo) {
   const std::uint64_t seed = random_seed();
   SCOPED_TRACE(repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 200; ++round) {
+  for (int round = 0; round < test::rounds(200); ++round) {
     const auto base = base_file();
     const auto untouched = copy_of(*base);
     const auto model = copy_of(*base);
