@@ -61,8 +61,7 @@ build() {  # PRESET TARGETS...
 run_tests() {  # PRESET CTEST-ARGUMENTS...
   local preset=$1
   shift
-  # One more than there are processors: some wait for time-outs most of the time.
-  "${fixed_addresses[@]}" ctest --preset "$preset" --parallel "$((JOBS + 1))" --no-tests=error "$@"
+  "${fixed_addresses[@]}" ctest --preset "$preset" --parallel "$JOBS" --no-tests=error "$@"
 }
 
 # New inputs go to the build folder: the corpus of the tree grows by hand only.

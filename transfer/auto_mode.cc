@@ -36,8 +36,8 @@ constexpr double kRowsPerSecond = 1.2;
 constexpr double kFasterAfterSeconds = 0.5;
 // Up to where the model puts it for the rate at which the link takes bytes.
 constexpr double kKnownRowsPerSecond = 30;
-// What the rest costs either side for each byte of the disk and of the
-// wire: copies, hashes, sockets (docs/performance.md). CPU seconds.
+// What the rest costs either side for each byte of the disk and of the wire: copies, hashes,
+// sockets (docs/performance.md). CPU seconds.
 constexpr compression::HostCost kAssumedHost = {
     .cores = 1, .s_per_raw_byte = 0.4e-9, .s_per_wire_byte = 0.5e-9};
 // Of the processors, what the streams are taken to get: others run, too, and perhaps the other host

@@ -56,13 +56,15 @@ void pack_frames(BuiltFrames& built, std::span<std::byte> buffer, ModeControl& c
   for (std::size_t i = 0; i < built.frames.size(); ++i) {
     FrameHeader& header = built.frames[i].header;
     if (header.kind != FrameKind::kData) continue;
+    const auto level = control.next(std::chrono::steady_clock::now());
+    const auto costs_up_to = control.costs_wanted();
+    if (!level && !costs_up_to) continue;
     const auto begin = static_cast<std::size_t>(built.payloads[i].data() - buffer.data());
     VHDXM_CHECK(begin + header.wire_length <= buffer.size());
     const auto raw = buffer.subspan(begin, header.wire_length);
-    if (const auto up_to = control.costs_wanted()) find_costs(raw, *up_to, control, compressors);
-    const auto level = control.next(std::chrono::steady_clock::now());
-    if (!level) continue;
     const std::uint64_t before = thread_processor_ns();
+    if (costs_up_to) find_costs(raw, *costs_up_to, control, compressors);
+    if (!level) continue;
     if (const auto length = pack(raw, *level, compressors)) {
       header.codec = compression::Codec::kZstd;
       header.wire_length = static_cast<std::uint32_t>(*length);

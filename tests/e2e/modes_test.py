@@ -105,6 +105,7 @@ class Advice(support.DiskTest):
             self.assertEqual(self.names(), [])
             advice = outcome.of_type("advice")[0]
             for_people = self.advise(receiver)
+            self.assertEqual(for_people.code, 0, for_people)
         self.assertTrue(advice["one_machine"])
         modes = {(one["mode"], one["level"]): one for one in advice["modes"]}
         self.assertIn(("plain", None), modes)

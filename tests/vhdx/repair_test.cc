@@ -334,7 +334,9 @@ TEST(Repair, OfAnyDamagedImageMendsOrLeavesItAsItIs) {
   std::mt19937_64 random(seed);
   std::map<Outcome, int> outcomes;
   std::vector<std::byte> input;
-  for (int i = 0; i < 600; ++i) {
+  constexpr int kImages = 600;
+  const int images = test::rounds(kImages);
+  for (int i = 0; i < images; ++i) {
     input.assign(2, std::byte{0});
     input[0] = static_cast<std::byte>(random());
     if (random() % 4 == 0) input[1] = std::byte{1};
@@ -358,8 +360,9 @@ TEST(Repair, OfAnyDamagedImageMendsOrLeavesItAsItIs) {
   std::cout << outcomes[Outcome::kNothingToDo] << " images had nothing to mend, "
             << outcomes[Outcome::kMended] << " were mended, " << outcomes[Outcome::kRefused]
             << " left as they were\n";
-  EXPECT_GT(outcomes[Outcome::kMended], 20);
-  EXPECT_GT(outcomes[Outcome::kRefused], 20);
+  const int least = images == kImages ? 20 : 1;
+  EXPECT_GT(outcomes[Outcome::kMended], least);
+  EXPECT_GT(outcomes[Outcome::kRefused], least);
 }
 
 class Backup : public testing::Test {
