@@ -203,7 +203,6 @@ class Measurement:
 
     # --- what the guest can do meanwhile --------------------------------------------------------
     def guest(self):
-        windows = []
         with live_hosts.Hosts(self.folder, self.options.build / "tools") as both:
             raw = self.raw(self.options.copy_mib)
             both.add_disk(raw)
@@ -211,15 +210,7 @@ class Measurement:
             # Half of what it does alone, or less where the first pass would be over too early.
             fits = int(self.options.copy_mib * MIB / (4 * self.options.seconds))
             limit = min(self.idle_rate(both) // 2, fits)
-            client = self.client(both.socket(both.hosts[0]))
-            try:
-                time.sleep(SETTLE_SECONDS)
-                for _ in range(self.options.runs):
-                    windows.append(self.one_copy(both, limit))
-                client.end()
-            finally:
-                client.kill()
-            both.check()
+            windows = self.turns(both, lambda: self.one_copy(both, limit))
         record = live_record.Record(self.log)
         rows = []
         for before, copying in windows:
@@ -232,21 +223,12 @@ class Measurement:
 
     def mirror(self):
         """The same when each write waits until both hosts have it."""
-        windows = []
         trip = round_trip_us()
         with live_hosts.Hosts(self.folder, self.options.build / "tools") as both:
             raw = self.raw()
             both.add_disk(raw)
             raw.unlink()
-            client = self.client(both.socket(both.hosts[0]))
-            try:
-                time.sleep(SETTLE_SECONDS)
-                for _ in range(self.options.runs):
-                    windows.append(self.one_mirrored(both))
-                client.end()
-            finally:
-                client.kill()
-            both.check()
+            windows = self.turns(both, lambda: self.one_mirrored(both))
         record = live_record.Record(self.log)
         rows = []
         for alone, mirrored in windows:
@@ -257,6 +239,18 @@ class Measurement:
                 row[f"{name}_p99_us"] = round(record.latency_us(*window, 0.99))
             rows.append(row)
         return rows
+
+    def turns(self, both, one):
+        """What `one()` gives, a few times, while a client writes at the first host."""
+        client = self.client(both.socket(both.hosts[0]))
+        try:
+            time.sleep(SETTLE_SECONDS)
+            results = [one() for _ in range(self.options.runs)]
+            client.end()
+        finally:
+            client.kill()
+        both.check()
+        return results
 
     def one_mirrored(self, both):
         alone = self.window()

@@ -42,6 +42,22 @@ std::string read_disks(const json::object& request, std::vector<MoverDisks::Wish
   return "";
 }
 
+/// The whole of a request that names disks. `taken`: null where it may not say so.
+std::string read_wishes(const json::object& request, std::vector<MoverDisks::Wish>& wishes,
+                        bool* taken = nullptr) {
+  std::string complaint = read_disks(request, wishes);
+  if (!complaint.empty()) return complaint;
+  std::int64_t version = 0;
+  std::string op;
+  json::object rest = request;
+  rest.erase("disks");
+  migration::JsonFields fields(rest);
+  fields.number("version", version, kMoverProtocol, kMoverProtocol);
+  fields.text("op", op);
+  if (taken != nullptr) fields.flag("taken", *taken);
+  return fields.finish();
+}
+
 json::object json_of(const MoverDisks::View& view) {
   const MoverDisk& disk = *view.disk;
   json::object one;
@@ -191,16 +207,8 @@ Result<void> DiskMover::show(const std::vector<MoverDisks::Wish>& disks) {
 }
 
 MoverAnswer DiskMover::expect(const json::object& request) {
-  std::int64_t version = 0;
-  std::string op;
   std::vector<MoverDisks::Wish> wishes;
-  std::string complaint = read_disks(request, wishes);
-  json::object rest = request;
-  rest.erase("disks");
-  migration::JsonFields fields(rest);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
-  if (complaint.empty()) complaint = fields.finish();
+  const std::string complaint = read_wishes(request, wishes);
   if (!complaint.empty()) return mover_error("bad_request", complaint);
   {
     const std::lock_guard lock(mutex_);
@@ -214,18 +222,9 @@ MoverAnswer DiskMover::expect(const json::object& request) {
 }
 
 MoverAnswer DiskMover::open(const json::object& request) {
-  std::int64_t version = 0;
-  std::string op;
   bool taken = false;
   std::vector<MoverDisks::Wish> wishes;
-  std::string complaint = read_disks(request, wishes);
-  json::object rest = request;
-  rest.erase("disks");
-  migration::JsonFields fields(rest);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
-  fields.flag("taken", taken);
-  if (complaint.empty()) complaint = fields.finish();
+  const std::string complaint = read_wishes(request, wishes, &taken);
   if (!complaint.empty()) return mover_error("bad_request", complaint);
   {
     const std::lock_guard lock(mutex_);
