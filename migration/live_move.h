@@ -6,9 +6,9 @@
 //
 // What is there: copying and passes of dynamic and fixed disks, several behind one gate; resuming;
 // automatic and manual cutover within a pause; slowing guests down, and mirroring their writes;
-// cancel until the release; the hand-over with its records. What is not: differencing disks
-// (refused by name), waiting for a guest's memory between Ready and Release, verifying after the
-// cutover.
+// verifying before the cutover (docs/decisions/); cancel until the release; the hand-over with its
+// records. What is not: differencing disks (refused by name), waiting for a guest's memory between
+// Ready and Release.
 #pragma once
 
 #include <functional>

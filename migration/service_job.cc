@@ -48,6 +48,7 @@ void visit(Fields&& fields, Job& job) {
   fields.number("max_pause_ms", job.max_pause_ms, ServiceJob::kMaxPauseMsMax, false);
   fields.text("cutover", job.cutover, false);
   fields.text("mirror", job.mirror, false);
+  fields.flag("verify", job.verify, false);
   fields.text("created", job.created, true);
   fields.text("started", job.started, true);
   fields.text("ended", job.ended, true);
@@ -61,6 +62,7 @@ void visit(Fields&& fields, Job& job) {
 struct JsonWriter {
   json::object& object;
   void text(const char* name, const std::string& value, bool) const { object[name] = value; }
+  void flag(const char* name, bool value, bool) const { object[name] = value; }
   void number(const char* name, std::uint64_t value, std::uint64_t, bool) const {
     object[name] = value;
   }
@@ -132,7 +134,7 @@ std::string ServiceJob::disk_names() const {
 bool ServiceJob::asks_the_same(const ServiceJob& other) const {
   const auto wish = [](const ServiceJob& job) {
     return std::tie(job.disks, job.host, job.port, job.key_file, job.mode, job.streams, job.limit,
-                    job.max_pause_ms, job.cutover, job.mirror);
+                    job.max_pause_ms, job.cutover, job.mirror, job.verify);
   };
   return wish(*this) == wish(other);
 }
@@ -209,10 +211,8 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   fields.number("version", version, kJobFileVersion, true);
   bool hands_over = true;
   if (version == 1) {
-    bool verify = false;
     hands_over = false;
     fields.flag("live", hands_over);
-    fields.flag("verify", verify);
   }
   std::string disks_complaint;
   if (version < 3) {

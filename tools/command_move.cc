@@ -91,6 +91,9 @@ class MoveCommand final : public Command {
                    "acknowledge writes when both hosts have them: when nothing else lets a disk "
                    "that is written faster than it is sent converge, from the second pass on, or "
                    "not at all");
+    options.flag("--verify", verify_,
+                 "both hosts read again what was copied and compare, before anything is handed "
+                 "over; what is written meanwhile is left out");
     options.text("--id", "ID", id_, "the job's name: one that is there already is that job");
     options.flag("--detach", detach_, "do not wait for the end");
     add_control_option(options, control_);
@@ -173,6 +176,7 @@ class MoveCommand final : public Command {
     if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
     if (!cutover_.empty()) wish["cutover"] = cutover_;
     if (!mirror_.empty()) wish["mirror"] = mirror_;
+    if (verify_) wish["verify"] = true;
     if (!id_.empty()) wish["id"] = json_text(id_);
     return wish;
   }
@@ -192,6 +196,7 @@ class MoveCommand final : public Command {
   std::optional<std::uint64_t> max_pause_ms_;
   std::string cutover_;
   std::string mirror_;
+  bool verify_ = false;
 };
 
 }  // namespace

@@ -53,16 +53,30 @@ std::string disks_of(const json::object& job) {
   return names;
 }
 
-/// What of the move guests may have noticed; empty if there is nothing to tell.
-std::string mirrored_line(const json::object& job) {
+/// What was asked for, and what guests may have noticed; empty if there is nothing to tell.
+std::string live_lines(const json::object& job) {
   const json::value* report = job.if_contains("report");
   if (report == nullptr || !report->is_object()) return "";
-  const json::value* live = report->as_object().if_contains("live");
-  if (live == nullptr || !live->is_object()) return "";
-  const std::uint64_t writes = number_of(live->as_object(), "mirrored_writes");
-  if (writes == 0) return "";
-  return fmt::format("{} writes, {}, were acknowledged when both hosts had them.\n", writes,
-                     format_size(number_of(live->as_object(), "mirrored_bytes")));
+  const json::value* found = report->as_object().if_contains("live");
+  if (found == nullptr || !found->is_object()) return "";
+  const json::object& live = found->as_object();
+  std::string lines;
+  if (const json::value* verified = live.if_contains("verified_bytes");
+      verified != nullptr && verified->is_number()) {
+    const std::uint64_t left_out = number_of(live, "verify_left_out_bytes");
+    lines += fmt::format("Both hosts read {} again before that, and had the same",
+                         format_size(number_of(live, "verified_bytes")));
+    if (left_out > 0) {
+      lines +=
+          fmt::format("; {} was left out, because it was written meanwhile", format_size(left_out));
+    }
+    lines += ".\n";
+  }
+  if (const std::uint64_t writes = number_of(live, "mirrored_writes"); writes > 0) {
+    lines += fmt::format("{} writes, {}, were acknowledged when both hosts had them.\n", writes,
+                         format_size(number_of(live, "mirrored_bytes")));
+  }
+  return lines;
 }
 
 CommandResult result_of(CommandContext& context, const json::object& job) {
@@ -71,7 +85,7 @@ CommandResult result_of(CommandContext& context, const json::object& job) {
     if (context.console.json()) {
       context.console.object("job", job);
     } else {
-      context.console.print(printable(text_of(job, "ownership")) + "\n" + mirrored_line(job));
+      context.console.print(printable(text_of(job, "ownership")) + "\n" + live_lines(job));
     }
     return ExitCode::kDone;
   }

@@ -181,6 +181,7 @@ class LiveJob::Run {
         job_.max_pause_ms != 0 ? std::chrono::milliseconds(job_.max_pause_ms) : max_pause_untold();
     options.limits.hold_when_ready = job_.cutover == "auto";
     options.limits.mirror = mirror_named(job_.mirror);
+    options.sender.verify = job_.verify;
     return options;
   }
 

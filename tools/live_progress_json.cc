@@ -37,6 +37,9 @@ boost::json::object live_fields(const transfer::LiveProgress& live) {
   fields["mirrored_writes"] = live.mirrored_writes;
   fields["mirrored_left"] = live.mirrored_left;
   fields["mirror_stops"] = live.mirror_stops;
+  fields["verified_bytes"] = nullptr;
+  if (live.verified_bytes) fields["verified_bytes"] = *live.verified_bytes;
+  fields["verify_left_out_bytes"] = live.verify_left_out_bytes;
   fields["holds_failed"] = live.holds_failed;
   fields["pause_us"] = optional_microseconds(live.pause);
   boost::json::array passes;

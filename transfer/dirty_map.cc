@@ -158,6 +158,15 @@ void DirtyMap::clean(std::uint64_t offset, std::uint64_t length) {
   }
 }
 
+bool DirtyMap::is_dirty(std::uint64_t offset) const {
+  const std::uint64_t page = offset / kDirtyPageBytes;
+  VHDXM_CHECK(page < page_count_);
+  const Leaf* leaf = leaf_of(page);
+  if (leaf == nullptr) return false;
+  const auto word = static_cast<std::size_t>(page % kLeafPages / kWordBits);
+  return (leaf->words[word].load() & bits(page % kWordBits, 1)) != 0;
+}
+
 void DirtyMap::clear() {
   std::uint64_t from = 0;
   while (const auto range = take(from, disk_bytes_ + kDirtyPageBytes)) {

@@ -60,6 +60,9 @@ class DirtyMap {
   /// ends at one or at the end of the disk.
   void clean(std::uint64_t offset, std::uint64_t length);
 
+  /// Whether the page is dirty that holds this byte. Requires: it lies inside the disk.
+  bool is_dirty(std::uint64_t offset) const;
+
   /// Everything is clean. Leaves stay.
   void clear();
 

@@ -12,6 +12,7 @@
 
 #include "base/check.h"
 #include "transfer/errc.h"
+#include "transfer/page_compare.h"
 #include "transfer/storage_folders.h"
 
 namespace vhdxm::transfer {
@@ -635,6 +636,12 @@ Result<Hash128> IncomingDisk::seal(const EndDisk& end) {
 PassLedger IncomingDisk::pass_ledger() {
   const std::lock_guard lock(mutex_);
   return {.ledger = ledger_.sum(), .entries = ledger_.entries(), .raw_bytes = ledger_.raw_bytes()};
+}
+
+Result<std::vector<std::uint32_t>> IncomingDisk::differing_pages(const VerifyRange& range) {
+  // Aligned, so that reads go past the page cache: what arrived may still be in there.
+  const Buffer buffer = hash_pool_.acquire();
+  return transfer::differing_pages(*live_, range, hash_seed_, buffer.bytes());
 }
 
 Result<void> IncomingDisk::end_pass(const PassLedger& theirs) {

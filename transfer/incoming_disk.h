@@ -91,6 +91,9 @@ class IncomingDisk final : public FrameSink {
   /// what came durable. Then the frames of the next pass may come. Errors: Errc::kLedgerMismatch.
   Result<void> end_pass(const PassLedger& theirs);
   PassLedger pass_ledger();
+  /// Kind kLive, from seal() to close_for_owner(): as of transfer/page_compare.h, read from the
+  /// device. May be called beside apply(). Requires: the range lies inside the disk.
+  Result<std::vector<std::uint32_t>> differing_pages(const VerifyRange& range);
   /// Kind kLive: whether not a byte may be removed, whatever happens: this host may own it.
   void keep_always(bool keep) { keep_ = keep; }
   /// Kind kLive: leaves a file with an empty log, durably, and with its owner and mode. Its name is

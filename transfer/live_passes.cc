@@ -40,6 +40,8 @@ const char* to_string(LivePhase phase) {
       return "copying";
     case LivePhase::kPasses:
       return "passes";
+    case LivePhase::kVerifying:
+      return "verifying";
     case LivePhase::kWaiting:
       return "ready";
     case LivePhase::kHeld:
@@ -69,6 +71,7 @@ void LivePasses::attach(Job job, const JobId& job_id) {
   deadline_.emplace(job_->context);
   pass_begun_ = std::chrono::steady_clock::now();
   marked_before_ = source_.marked_bytes();
+  verify_pending_ = job_->verify != nullptr;
 }
 
 void LivePasses::post(std::function<void()> function) {
@@ -170,7 +173,9 @@ void LivePasses::begin_pass(Stage stage, LivePhase phase) {
   stage_ = stage;
   ++pass_;
   pass_begun_ = std::chrono::steady_clock::now();
-  if (stage == Stage::kPass && convergence_.mirrors()) job_->mirror(mirroring(phase));
+  // While nothing is verified yet, pages are taken out of the dirty map by passes only.
+  const bool mirrors = convergence_.mirrors() && !verify_pending_;
+  if (stage == Stage::kPass && mirrors) job_->mirror(mirroring(phase));
   enter(phase);
   job_->begin_pass(pass_);
 }
@@ -220,6 +225,34 @@ void LivePasses::on_pass_done(std::chrono::microseconds sync) {
     if (report.dirty_bytes > 0) return begin_pass(Stage::kLastPass);
     return begin_handover();
   }
+  // What was written while everything was copied has come with this one. What comes later is less,
+  // and is not verified: guests would have to wait for it.
+  if (std::exchange(verify_pending_, false)) {
+    before_verify_ = report;
+    stage_ = Stage::kVerifying;
+    job_->verify();
+    return enter(LivePhase::kVerifying);
+  }
+  go_on_after(report);
+}
+
+void LivePasses::on_verified(std::uint64_t verified_bytes, std::uint64_t left_out_bytes) {
+  if (stage_ != Stage::kVerifying) return;
+  {
+    const std::lock_guard lock(mutex_);
+    progress_.verified_bytes = verified_bytes;
+    progress_.verify_left_out_bytes = left_out_bytes;
+  }
+  stage_ = Stage::kPass;
+  PassReport report = before_verify_;
+  const std::uint64_t marked = source_.marked_bytes() - marked_before_;
+  marked_before_ += marked;
+  report.marked_bytes += marked;
+  report.dirty_bytes = source_.dirty_bytes();
+  go_on_after(report);
+}
+
+void LivePasses::go_on_after(const PassReport& report) {
   look_after_mirroring();
   const auto next = convergence_.on_pass({.sent_bytes = report.sent_bytes,
                                           .copying = report.copying,
@@ -227,7 +260,7 @@ void LivePasses::on_pass_done(std::chrono::microseconds sync) {
                                           .sync = report.sync,
                                           .dirty_bytes = report.dirty_bytes,
                                           .marked_bytes = report.marked_bytes,
-                                          .ended = now});
+                                          .ended = std::chrono::steady_clock::now()});
   decide(next);
 }
 

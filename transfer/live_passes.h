@@ -34,6 +34,8 @@ class LivePasses {
     std::function<void(std::function<void()>)> post;
     std::function<void(std::uint32_t pass)> begin_pass;  ///< Answer: on_pass_sent().
     std::function<void(std::uint32_t pass)> agree;       ///< Answer: on_pass_done().
+    /// Both sides read again, between passes. Answer: on_verified(). Null: nobody asked for it.
+    std::function<void()> verify;
     std::function<std::vector<PassLedger>()> ledgers;
     std::function<ExtentQueue::PassBytes()> pass_bytes;
     /// Between passes: writes are mirrored from the next one on.
@@ -59,6 +61,7 @@ class LivePasses {
   void on_copied(std::uint64_t payload_bytes, std::uint64_t data_bytes);
   void on_pass_sent();
   void on_pass_done(std::chrono::microseconds sync);
+  void on_verified(std::uint64_t verified_bytes, std::uint64_t left_out_bytes);
   void on_handover(HandoverBody body);
   void refresh();  ///< What is told of the progress, in between.
   /// The job is over: writes go ahead as soon as the attempt, if there is one, is void.
@@ -81,6 +84,7 @@ class LivePasses {
   enum class Stage : std::uint8_t {
     kFirst,  ///< The first pass.
     kPass,   ///< A pass goes, or is agreed on.
+    kVerifying,
     kResting,
     kDraining,  ///< Held; writes under way are awaited.
     kLastPass,  ///< Held; a pass goes, or is agreed on.
@@ -101,6 +105,7 @@ class LivePasses {
   void look_after_mirroring();
   void decide(Convergence::Step step);
   void pass_ended(const PassReport& report);
+  void go_on_after(const PassReport& report);
   void rest(Convergence::Duration time);
   void hold();
   void begin_handover();
@@ -123,7 +128,9 @@ class LivePasses {
   std::uint64_t marked_before_ = 0;
   TimePoint pass_begun_{};
   TimePoint pass_copied_{};
-  std::uint64_t hold_ = 0;  ///< The gate's number for the last one.
+  bool verify_pending_ = false;
+  PassReport before_verify_;  ///< Of the pass that was verified.
+  std::uint64_t hold_ = 0;    ///< The gate's number for the last one.
   // Only on the worker, and in wind_up().
   bool ended_ = false;
   bool holding_ = false;

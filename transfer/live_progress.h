@@ -25,6 +25,7 @@ struct PassReport {
 enum class LivePhase : std::uint8_t {
   kCopying,  ///< The first pass.
   kPasses,
+  kVerifying,  ///< After the first of them, if asked for: both sides read again.
   kWaiting,   ///< Ready; the hand-over is not asked for yet.
   kHeld,      ///< Writes wait; the last pass goes.
   kHandover,  ///< Writes wait; both sides write down who owns the disks.
@@ -51,6 +52,10 @@ struct LiveProgress {
   std::uint64_t mirrored_left = 0;
   unsigned mirror_stops = 0;  ///< Times that the other side did not answer them.
   unsigned holds_failed = 0;
+  /// With --verify: that both sides read again, and had the same; nothing until that is done.
+  std::optional<std::uint64_t> verified_bytes;
+  /// That were left out of it, because they were written meanwhile.
+  std::uint64_t verify_left_out_bytes = 0;
   /// How long writes were held, until they were refused or went ahead again: the last time.
   std::optional<Convergence::Duration> pause;
   std::vector<PassReport> passes;  ///< The last of them, at most 1000.

@@ -49,7 +49,6 @@ SendResult LiveSender::Impl::run() {
     sender.folder.clear();
     sender.seed_from.clear();
     sender.flatten = false;
-    sender.verify = false;
     ProgressFunction tell;
     if (on_progress) {
       tell = [this](const Progress& progress) { on_progress(progress, passes->progress()); };

@@ -21,7 +21,8 @@ namespace vhdxm::transfer {
 
 struct LiveSenderOptions {
   /// As of any job; what names or changes a disk there (disk_path, name, folder, seed_from,
-  /// flatten, verify) does not count.
+  /// flatten) does not count. verify: both sides read again what was copied, before anything is
+  /// handed over; what guests write meanwhile is left out.
   SenderOptions sender;
   std::vector<MovingDisk> disks;  ///< Of one gate.
   Convergence::Limits limits = {};

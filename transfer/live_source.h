@@ -77,6 +77,7 @@ class LiveSource final : public SendSource {
   /// A disk in use may change; what did is marked.
   Result<void> check_unchanged(std::uint32_t) const override { return {}; }
 
+  LiveDisk& disk(std::uint32_t disk) const { return *disks_[disk].disk; }
   SharedGate& gate() { return disks_.front().disk->gate(); }
   /// For passes after the first.
   std::vector<ExtentQueue::LiveSource> sources();

@@ -328,6 +328,27 @@ void fields(Archive& archive, typename Archive::template Ref<Handover> m) {
   archive.bytes(VHDXM_FIELD("Handover.body"), m.body, kHandoverBytesMax);
 }
 
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<VerifyRange> m) {
+  archive.integer(VHDXM_FIELD("VerifyRange.disk"), m.disk);
+  archive.integer(VHDXM_FIELD("VerifyRange.offset"), m.offset);
+  archive.integer(VHDXM_FIELD("VerifyRange.length"), m.length);
+  archive.list(VHDXM_FIELD("VerifyRange.hashes"), m.hashes, kVerifyHashesMax,
+               [&archive](typename Archive::template Ref<std::uint64_t> hash) {
+                 archive.integer(VHDXM_FIELD("VerifyRange.hashes.hash"), hash);
+               });
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<RangeDiffers> m) {
+  archive.integer(VHDXM_FIELD("RangeDiffers.disk"), m.disk);
+  archive.integer(VHDXM_FIELD("RangeDiffers.offset"), m.offset);
+  archive.list(VHDXM_FIELD("RangeDiffers.pages"), m.pages, kVerifyPagesMax,
+               [&archive](typename Archive::template Ref<std::uint32_t> page) {
+                 archive.integer(VHDXM_FIELD("RangeDiffers.pages.page"), page);
+               });
+}
+
 #undef VHDXM_FIELD
 
 }  // namespace vhdxm::transfer

@@ -26,13 +26,13 @@ static_assert(sizeof(RawMessageHeader) == kMessageHeaderBytes && alignof(RawMess
 constexpr std::size_t kTypeCount = std::variant_size_v<Message>;
 
 constexpr std::array<const char*, kTypeCount> kNames = {
-    "Hello",         "Welcome",     "OfferDisk",  "OfferItem",  "OfferEnd",      "OfferReply",
-    "CompareDigest", "CompareSame", "PlanPart",   "BeginDisk",  "DiskReady",     "StreamRequest",
-    "StreamTokens",  "Written",     "Durable",    "StreamLost", "StreamDrained", "EndDisk",
-    "DiskSealed",    "VerifyDisk",  "VerifySame", "CommitDisk", "DiskCommitted", "EndJob",
-    "JobDone",       "Fail",        "Cancel",     "Heartbeat",  "Join",          "JoinReply",
-    "HeldRanges",    "CellHashes",  "HashCredit", "Load",       "Measure",       "MeasureReady",
-    "EndPass",       "PassSynced",  "Handover"};
+    "Hello",         "Welcome",     "OfferDisk",  "OfferItem",   "OfferEnd",      "OfferReply",
+    "CompareDigest", "CompareSame", "PlanPart",   "BeginDisk",   "DiskReady",     "StreamRequest",
+    "StreamTokens",  "Written",     "Durable",    "StreamLost",  "StreamDrained", "EndDisk",
+    "DiskSealed",    "VerifyDisk",  "VerifySame", "CommitDisk",  "DiskCommitted", "EndJob",
+    "JobDone",       "Fail",        "Cancel",     "Heartbeat",   "Join",          "JoinReply",
+    "HeldRanges",    "CellHashes",  "HashCredit", "Load",        "Measure",       "MeasureReady",
+    "EndPass",       "PassSynced",  "Handover",   "VerifyRange", "RangeDiffers"};
 
 bool may_stand(std::string_view text, TextRule rule) {
   switch (rule) {

@@ -37,6 +37,13 @@ inline constexpr std::size_t kHeldRangesMax = 262144;
 /// of a disk, and 256 KiB of memory.
 inline constexpr std::size_t kCellHashesPartMax = 1024;
 inline constexpr std::size_t kCellHashesMax = 16384;
+/// Of disks in use that are read again: what a hash is of, bytes; hashes in one message, which are
+/// of 1 MiB; the longest range of nothing; messages that may be unanswered.
+inline constexpr std::uint64_t kVerifyPageBytes = 4096;
+inline constexpr std::size_t kVerifyHashesMax = 256;
+inline constexpr std::uint64_t kVerifyHoleBytesMax = 64 * 1024 * 1024;
+inline constexpr std::size_t kVerifyPagesMax = kVerifyHoleBytesMax / kVerifyPageBytes;
+inline constexpr std::size_t kVerifyRangesMax = 16;
 /// What one hand-over message may be. Bytes.
 inline constexpr std::size_t kHandoverBytesMax = 512 * 1024;
 
@@ -284,6 +291,21 @@ struct Handover {
   std::vector<std::byte> body;
 };
 
+/// Sender, live jobs with --verify, between passes: what it reads there now.
+struct VerifyRange {
+  std::uint32_t disk = 0;
+  std::uint64_t offset = 0;  ///< Of a page.
+  std::uint64_t length = 0;  ///< Whole pages, but where the disk ends.
+  /// XXH3-64 of each page, with the job's seed; none: it has nothing there, so it reads as zero.
+  std::vector<std::uint64_t> hashes;
+};
+/// Receiver, to each of these in turn: which pages of the range it reads otherwise, from 0 on.
+struct RangeDiffers {
+  std::uint32_t disk = 0;
+  std::uint64_t offset = 0;
+  std::vector<std::uint32_t> pages;
+};
+
 /// The order is the wire's type number, from 1; a new message goes to the end, with a new version.
 using Message =
     std::variant<Hello, Welcome, OfferDisk, OfferItem, OfferEnd, OfferReply, CompareDigest,
@@ -291,7 +313,7 @@ using Message =
                  Durable, StreamLost, StreamDrained, EndDisk, DiskSealed, VerifyDisk, VerifySame,
                  CommitDisk, DiskCommitted, EndJob, JobDone, Fail, Cancel, Heartbeat, Join,
                  JoinReply, HeldRanges, CellHashes, HashCredit, Load, Measure, MeasureReady,
-                 EndPass, PassSynced, Handover>;
+                 EndPass, PassSynced, Handover, VerifyRange, RangeDiffers>;
 
 /// "Hello", "OfferDisk", ...; as in docs/protocol.md.
 const char* name_of(const Message& message);

@@ -15,7 +15,7 @@
 namespace vhdxm::transfer {
 
 inline constexpr std::size_t kPreambleBytes = 32;
-inline constexpr std::uint16_t kProtocolVersion = 5;
+inline constexpr std::uint16_t kProtocolVersion = 6;
 
 /// The numbers stand on the wire and are never changed.
 enum class ConnectionKind : std::uint8_t {

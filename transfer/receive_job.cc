@@ -642,6 +642,17 @@ void ReceiveJob::act(ReceiverSession::SyncPass& action) {
       });
 }
 
+void ReceiveJob::act(ReceiverSession::ComparePages& action) {
+  work_in_order([disk = live_disks_[action.range.disk],
+                 range = action.range] { return disk->differing_pages(range); },
+                [disk = action.range.disk, offset = action.range.offset](
+                    ReceiveJob& job, Result<std::vector<std::uint32_t>> differing) {
+                  if (job.session_.over()) return;
+                  if (differing.has_error()) return job.fail(differing.error(), {});
+                  job.session_.on_pages_compared(disk, offset, std::move(*differing));
+                });
+}
+
 // On in_order_. What is promised holds before it is told.
 CutoverTarget::Step ReceiveJob::take_over(const HandoverBody& body) {
   std::vector<std::shared_ptr<IncomingDisk>> disks;

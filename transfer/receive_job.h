@@ -87,6 +87,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
   void act(ReceiverSession::VerifyWith& action);
   void act(ReceiverSession::Commit& action);
   void act(ReceiverSession::SyncPass& action);
+  void act(ReceiverSession::ComparePages& action);
   void act(ReceiverSession::DeliverHandover& action);
   void act(ReceiverSession::Finish& action);
   void act(ReceiverSession::Abort& action);

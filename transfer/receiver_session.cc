@@ -380,8 +380,39 @@ void ReceiverSession::on_pass_synced(std::uint32_t pass, std::uint64_t sync_us) 
   state_ = State::kPasses;
 }
 
+void ReceiverSession::handle(const VerifyRange& message) {
+  // From the hand-over on the disks may be another's to read.
+  if (state_ != State::kPasses || handing_over_ || message.disk >= disks_.size() ||
+      comparing_ == kVerifyRangesMax) {
+    return unexpected("VerifyRange");
+  }
+  const std::uint64_t size = disks_[message.disk].description.geometry.virtual_size_bytes;
+  const bool inside = message.offset < size && message.length <= size - message.offset;
+  const std::uint64_t end = message.offset + message.length;
+  const std::uint64_t pages =
+      message.length / kVerifyPageBytes + (message.length % kVerifyPageBytes != 0 ? 1 : 0);
+  const bool whole_pages =
+      message.offset % kVerifyPageBytes == 0 && (end == size || end % kVerifyPageBytes == 0);
+  const bool nothing = message.hashes.empty();
+  const bool fits =
+      nothing ? message.length <= kVerifyHoleBytesMax : message.hashes.size() == pages;
+  if (!inside || message.length == 0 || !whole_pages || !fits) {
+    return unexpected("VerifyRange: offset, length or hashes");
+  }
+  ++comparing_;
+  actions_.emplace_back(ComparePages{.range = message});
+}
+
+void ReceiverSession::on_pages_compared(std::uint32_t disk, std::uint64_t offset,
+                                        std::vector<std::uint32_t> differing) {
+  if (over()) return;
+  --comparing_;
+  send(RangeDiffers{.disk = disk, .offset = offset, .pages = std::move(differing)});
+}
+
 void ReceiverSession::handle(const Handover& message) {
   if (state_ != State::kPasses && state_ != State::kSyncing) return unexpected("Handover");
+  handing_over_ = true;
   actions_.emplace_back(DeliverHandover{.body = message.body});
 }
 

@@ -80,6 +80,9 @@ class ReceiverSession {
   struct SyncPass {  ///< Answer: on_pass_synced(), or on_error().
     EndPass end;
   };
+  struct ComparePages {  ///< Answer, in the order of these: on_pages_compared(), or on_error().
+    VerifyRange range;   ///< Inside the disk.
+  };
   struct DeliverHandover {
     std::vector<std::byte> body;
   };
@@ -91,7 +94,7 @@ class ReceiverSession {
   };
   using Action = std::variant<Send, PrepareMeasure, CheckOffer, CompareWith, StartDisk, HashCells,
                               GrantStreams, DrainStream, SealDisk, VerifyWith, Commit, SyncPass,
-                              DeliverHandover, Finish, Abort>;
+                              ComparePages, DeliverHandover, Finish, Abort>;
 
   explicit ReceiverSession(Config config);
 
@@ -123,6 +126,8 @@ class ReceiverSession {
   void on_committed(std::uint32_t disk);
   /// Live jobs: the ledgers agree, and everything is durable.
   void on_pass_synced(std::uint32_t pass, std::uint64_t sync_us);
+  void on_pages_compared(std::uint32_t disk, std::uint64_t offset,
+                         std::vector<std::uint32_t> differing);
   /// Live jobs, after the first pass: for the other side's hand-over.
   void send_handover(std::vector<std::byte> body);
   /// Live jobs: this host owns the disks, and they have their names. The sender may end the job.
@@ -176,6 +181,7 @@ class ReceiverSession {
   void handle(const VerifyDisk& message);
   void handle(const CommitDisk& message);
   void handle(const EndPass& message);
+  void handle(const VerifyRange& message);
   void handle(const Handover& message);
   void handle(const EndJob& message);
   void handle(const Fail& message);
@@ -204,7 +210,9 @@ class ReceiverSession {
   std::uint64_t plan_bytes_ = 0;
   bool measuring_ = false;
   JobKind kind_ = JobKind::kCopy;
-  std::uint32_t pass_ = 1;  ///< Live: the last that is done, or being synced.
+  std::uint32_t pass_ = 1;     ///< Live: the last that is done, or being synced.
+  std::size_t comparing_ = 0;  ///< Live: VerifyRanges that are not answered.
+  bool handing_over_ = false;  ///< Live: a Handover has come.
   bool handed_over_ = false;
   std::uint32_t granted_ = 0;
   unsigned live_streams_ = 0;

@@ -185,7 +185,7 @@ asio::awaitable<void> SendJob::converse() {
                             .streams_wanted = static_cast<std::uint16_t>(shares_.streams),
                             .nonce = random_u64(),
                             .software = kSoftware,
-                            .verify = options_.verify,
+                            .verify = options_.verify && live_ == nullptr,
                             .kind = live_ != nullptr ? JobKind::kLive : JobKind::kCopy,
                             .handover = introduction_,
                             .disks = offer()});
@@ -411,7 +411,7 @@ void SendJob::act(SenderSession::DiskDone& action) {
        .virtual_bytes = geometry.virtual_size_bytes,
        .payload_bytes = source_->payload_bytes(disk),
        .ledger = action.identical ? std::string{} : to_string(ledger_),
-       .verified = options_.verify && !action.identical,
+       .verified = options_.verify && live_ == nullptr && !action.identical,
        .resumed = resumed_ && !action.identical,
        .same_bytes = counters_.same_bytes - same_before_});
   same_before_ = counters_.same_bytes;
@@ -436,6 +436,7 @@ void SendJob::attach_live() {
              });
            },
        .agree = [this](std::uint32_t pass) { session_->on_pass_copied(pass, pass_ledgers()); },
+       .verify = options_.verify ? [this] { begin_verify(); } : std::function<void()>(),
        .ledgers = [this] { return pass_ledgers(); },
        .pass_bytes = [this] { return queue_->pass_bytes(); },
        .mirror =
@@ -491,6 +492,50 @@ void SendJob::act(SenderSession::StartPasses&) {
 
 void SendJob::act(SenderSession::PassDone& action) {
   live_->on_pass_done(std::chrono::microseconds(action.sync_us));
+}
+
+void SendJob::begin_verify() {
+  verify_ = std::make_unique<LiveVerify>(*live_source_, session_->hash_seed());
+  counters_.phase_done = 0;
+  counters_.phase_total = 0;
+  for (std::uint32_t disk = 0; disk < source_->size(); ++disk) {
+    counters_.phase_total += source_->payload_bytes(disk);
+  }
+  phase_ = Phase::kVerifying;  // the passes tell of it
+  post([this] { verify_more(); });
+}
+
+void SendJob::verify_more() {
+  if (session_->over()) return;
+  if (verify_->begin_read(session_->verifying())) {
+    work([this] { return verify_->read_next(); },
+         [this](const std::optional<VerifyRange>& range) {
+           verify_->on_read(range);
+           counters_.phase_done = verify_->read_bytes();
+           if (range) session_->verify_range(*range);
+           verify_more();
+         });
+    return;
+  }
+  if (!verify_->all_read() || session_->verifying() > 0 || comparing_ > 0) return;
+  const std::uint64_t left_out = verify_->left_out_bytes();
+  const std::uint64_t read = verify_->read_bytes();
+  verify_.reset();
+  for (DiskReport& report : reports_) report.verified = true;
+  phase_ = Phase::kCopying;
+  live_->on_verified(read - std::min(read, left_out), left_out);
+}
+
+void SendJob::act(SenderSession::RangeCompared& action) {
+  if (action.differing.empty()) return verify_more();
+  ++comparing_;
+  work([this, asked = std::move(
+                  action)] { return verify_->left_out(asked.disk, asked.offset, asked.differing); },
+       [this](std::uint64_t left_out) {
+         --comparing_;
+         verify_->on_compared(left_out);
+         verify_more();
+       });
 }
 
 void SendJob::act(SenderSession::DeliverHandover& action) {
@@ -554,7 +599,7 @@ void SendJob::note_news(const Message& message) {
 Awaited SendJob::awaited() const {
   // It cannot answer what it was not told yet.
   if (control_->has_unsent()) return {};
-  if (!session_->copying()) return session_->awaited();
+  if (!session_->copying() || session_->verifying() > 0) return session_->awaited();
   const bool limited = std::any_of(streams_.begin(), streams_.end(),
                                    [](const auto& stream) { return stream->held_back(); });
   if (limited || !queue_->waits_for_receiver()) return {};

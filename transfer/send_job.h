@@ -17,6 +17,7 @@
 #include "transfer/extent_queue.h"
 #include "transfer/job_counters.h"
 #include "transfer/live_passes.h"
+#include "transfer/live_verify.h"
 #include "transfer/memory_budget.h"
 #include "transfer/mode_steering.h"
 #include "transfer/rate_limiter.h"
@@ -66,6 +67,7 @@ class SendJob {
   void act(SenderSession::Introduced& action);
   void act(SenderSession::StartPasses& action);
   void act(SenderSession::PassDone& action);
+  void act(SenderSession::RangeCompared& action);
   void act(SenderSession::DeliverHandover& action);
   void act(SenderSession::Finish& action);
   void act(SenderSession::Abort& action);
@@ -78,6 +80,8 @@ class SendJob {
 
   bool open_source();
   void attach_live();
+  void begin_verify();
+  void verify_more();
   std::vector<PassLedger> pass_ledgers() const;
   void cancel_session();
   void start_streams_job();
@@ -103,10 +107,12 @@ class SendJob {
   asio::io_context context_{1};
   asio::thread_pool worker_{1};
   std::unique_ptr<SendSource> opened_;
-  LiveSource* live_source_ = nullptr;  ///< Null: of disks that nobody writes to.
-  LivePasses* live_ = nullptr;         ///< Null, as it.
-  SendSource* source_ = nullptr;       ///< One of those.
-  HandoverBody introduction_;          ///< Of a live job.
+  LiveSource* live_source_ = nullptr;   ///< Null: of disks that nobody writes to.
+  LivePasses* live_ = nullptr;          ///< Null, as it.
+  SendSource* source_ = nullptr;        ///< One of those.
+  HandoverBody introduction_;           ///< Of a live job.
+  std::unique_ptr<LiveVerify> verify_;  ///< Of a live job, while it reads again.
+  unsigned comparing_ = 0;              ///< Answers that the worker looks at.
   std::unique_ptr<SenderSession> session_;
   std::shared_ptr<ControlChannel> control_;
   std::string host_address_;

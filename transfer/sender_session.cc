@@ -66,6 +66,9 @@ Awaited SenderSession::awaited() const {
     case State::kPasses:
       if (!lost_.empty()) return {.what = "StreamDrained"};
       if (tokens_awaited_ > 0) return {.what = "StreamTokens"};
+      if (!asked_.empty()) {
+        return {.what = "RangeDiffers", .work_bytes = asked_.front().length};
+      }
       return {.what = "Written or CellHashes"};
     case State::kSealed:
       return {.what = "DiskSealed", .work_bytes = config_.disks[disk_].payload_bytes};
@@ -345,6 +348,30 @@ void SenderSession::handle(const PassSynced& message) {
   if (state_ != State::kPassSynced || message.pass != pass_) return unexpected("PassSynced");
   state_ = State::kPasses;
   actions_.emplace_back(PassDone{.pass = message.pass, .sync_us = message.sync_us});
+}
+
+void SenderSession::verify_range(VerifyRange range) {
+  if (over()) return;
+  VHDXM_CHECK(state_ == State::kPasses && asked_.size() < kVerifyRangesMax);
+  asked_.push_back({.disk = range.disk, .offset = range.offset, .length = range.length});
+  send(std::move(range));
+}
+
+void SenderSession::handle(const RangeDiffers& message) {
+  if (asked_.empty() || message.disk != asked_.front().disk ||
+      message.offset != asked_.front().offset) {
+    return unexpected("RangeDiffers");
+  }
+  const std::uint64_t length = asked_.front().length;
+  asked_.pop_front();
+  for (std::size_t i = 0; i < message.pages.size(); ++i) {
+    const bool in_order = i == 0 || message.pages[i - 1] < message.pages[i];
+    if (!in_order || message.pages[i] * kVerifyPageBytes >= length) {
+      return unexpected("RangeDiffers: pages");
+    }
+  }
+  actions_.emplace_back(
+      RangeCompared{.disk = message.disk, .offset = message.offset, .differing = message.pages});
 }
 
 void SenderSession::send_handover(std::vector<std::byte> body) {

@@ -14,6 +14,7 @@
 // A live job's disks are not committed one by one: after the last DiskSealed come passes, of which
 // whoever runs the job decides how many, and then the hand-over's own messages:
 //     StartPasses, frames and Written, on_pass_copied() > EndPass < PassSynced, PassDone, again ...
+//     [> VerifyRange < RangeDiffers, again and again, between passes]
 //     > Handover < Handover ..., on_handed_over() > EndJob < JobDone.
 #pragma once
 
@@ -104,6 +105,11 @@ class SenderSession {
     std::uint32_t pass = 0;
     std::uint64_t sync_us = 0;
   };
+  struct RangeCompared {  ///< What verify_range() asked, in its order.
+    std::uint32_t disk = 0;
+    std::uint64_t offset = 0;
+    std::vector<std::uint32_t> differing;  ///< Pages of the range, from 0 on; in order.
+  };
   struct DeliverHandover {
     std::vector<std::byte> body;
   };
@@ -115,7 +121,7 @@ class SenderSession {
   using Action =
       std::variant<Send, ComputeDigest, PreparePlan, OpenStreams, CopyDisk, TakeHashes, Acknowledge,
                    NoteLoad, NoteDurable, RequeueStream, CheckSource, DiskDone, Introduced,
-                   StartPasses, PassDone, DeliverHandover, Finish, Abort>;
+                   StartPasses, PassDone, RangeCompared, DeliverHandover, Finish, Abort>;
 
   explicit SenderSession(Config config);
 
@@ -132,6 +138,11 @@ class SenderSession {
   /// Live jobs, after StartPasses: everything of the pass is acknowledged as written.
   /// Requires: the pass before it is done.
   void on_pass_copied(std::uint32_t pass, std::vector<PassLedger> ledgers);
+  /// Live jobs, between passes: asks whether the destination reads the same. Requires: less than
+  /// kVerifyRangesMax of these are unanswered. Answer: RangeCompared.
+  void verify_range(VerifyRange range);
+  /// How many of these are unanswered.
+  std::size_t verifying() const { return asked_.size(); }
   /// Live jobs: for the other side's hand-over. Between passes, or after the last.
   void send_handover(std::vector<std::byte> body);
   /// Live jobs: the destination owns the disks, and said so.
@@ -195,6 +206,7 @@ class SenderSession {
   void handle(const VerifySame& message);
   void handle(const DiskCommitted& message);
   void handle(const PassSynced& message);
+  void handle(const RangeDiffers& message);
   void handle(const Handover& message);
   void handle(const JobDone& message);
   void handle(const Fail& message);
@@ -228,6 +240,12 @@ class SenderSession {
   /// syncs at each of these, so what one brings is all that the next has to.
   std::uint64_t durable_bytes_ = 0;
   std::uint64_t pass_bytes_ = 0;  ///< Live: of the last pass.
+  struct AskedRange {
+    std::uint32_t disk = 0;
+    std::uint64_t offset = 0;
+    std::uint64_t length = 0;
+  };
+  std::deque<AskedRange> asked_;  ///< Live: VerifyRanges that are unanswered.
   std::deque<Action> actions_;
 };
 

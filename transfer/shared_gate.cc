@@ -1,6 +1,7 @@
 #include "transfer/shared_gate.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/check.h"
 
@@ -11,7 +12,7 @@ SharedGate::~SharedGate() {
 }
 
 SharedGate::Pass::~Pass() {
-  if (gate_ != nullptr) gate_->finish(verdict_);
+  if (gate_ != nullptr) gate_->finish(*this);
 }
 
 // Turns are handed out in the order in which writes come, each as long as its bytes take.
@@ -39,17 +40,27 @@ Result<SharedGate::Pass> SharedGate::enter(std::uint64_t bytes) {
     --waiting_;
     verdict = gate_.admit();
   }
-  if (verdict != WriteGate::Verdict::kRefuse) return Pass(this, verdict);
+  if (verdict != WriteGate::Verdict::kRefuse) {
+    ++under_way_[round_];
+    return Pass(this, verdict, round_);
+  }
   return Error{.code = make_error_code(boost::system::errc::operation_not_permitted),
                .where = gate_.state() == WriteGate::State::kArmed
                             ? "this host does not own the disk yet"
                             : "another host owns the disk now"};
 }
 
-void SharedGate::finish(WriteGate::Verdict admitted) {
+void SharedGate::finish(const Pass& pass) {
   const std::lock_guard lock(mutex_);
-  gate_.finish(admitted);
-  if (gate_.in_flight() == 0 || gate_.untracked() == 0) finished_.notify_all();
+  gate_.finish(pass.verdict_);
+  const bool last_of_round = --under_way_[pass.round_] == 0;
+  if (last_of_round || gate_.untracked() == 0) finished_.notify_all();
+}
+
+void SharedGate::await_under_way() {
+  std::unique_lock lock(mutex_);
+  const unsigned before = std::exchange(round_, 1 - round_);
+  finished_.wait(lock, [&] { return under_way_[before] == 0; });
 }
 
 void SharedGate::start_tracking() {

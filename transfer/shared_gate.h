@@ -3,6 +3,7 @@
 // Cost of a write: two short locks.
 #pragma once
 
+#include <array>
 #include <chrono>
 #include <condition_variable>
 #include <cstdint>
@@ -27,7 +28,8 @@ class SharedGate {
   /// A write that was let through; while it lives, it counts as under way.
   class Pass {
    public:
-    Pass(Pass&& other) noexcept : gate_(other.gate_), verdict_(other.verdict_) {
+    Pass(Pass&& other) noexcept
+        : gate_(other.gate_), verdict_(other.verdict_), round_(other.round_) {
       other.gate_ = nullptr;
     }
     Pass& operator=(Pass&&) = delete;
@@ -37,9 +39,11 @@ class SharedGate {
 
    private:
     friend class SharedGate;
-    Pass(SharedGate* gate, WriteGate::Verdict verdict) : gate_(gate), verdict_(verdict) {}
+    Pass(SharedGate* gate, WriteGate::Verdict verdict, unsigned round)
+        : gate_(gate), verdict_(verdict), round_(round) {}
     SharedGate* gate_;
     WriteGate::Verdict verdict_;
+    unsigned round_;
   };
 
   /// Lets a write of so many bytes through, after waiting as long as the gate is held, or for its
@@ -53,6 +57,9 @@ class SharedGate {
   std::uint64_t hold();
   /// Waits until no write is under way; false if `deadline` comes first. Requires: held.
   bool wait_idle(std::chrono::steady_clock::time_point deadline);
+  /// Waits until every write that was let through before the call has finished, and so is marked if
+  /// it had to be; later ones are not waited for. Requires: no other thread is in this call.
+  void await_under_way();
   void let_go();
   bool fence(std::uint64_t number);
   /// As fence(), with something in between: `commit` runs under the gate's lock, only if fencing
@@ -73,7 +80,7 @@ class SharedGate {
   std::uint64_t waiting() const;
 
  private:
-  void finish(WriteGate::Verdict admitted);
+  void finish(const Pass& pass);
   void await_turn(std::unique_lock<std::mutex>& lock, std::uint64_t bytes);
 
   mutable std::mutex mutex_;
@@ -82,6 +89,9 @@ class SharedGate {
   // Protected by mutex_.
   WriteGate gate_;
   std::uint64_t waiting_ = 0;
+  /// Writes under way, by the round in which they came; await_under_way() begins a new one.
+  std::array<std::uint64_t, 2> under_way_{};
+  unsigned round_ = 0;
   std::uint64_t throttle_ = 0;  ///< Bytes a second.
   std::chrono::steady_clock::time_point next_turn_{};
 };

@@ -632,6 +632,28 @@ class LiveTest(LiveHosts):
             guest.check(guest.handle)
             guest.handle.shutdown()
 
+    def test_both_hosts_read_again_before_the_hand_over(self):
+        self.added(self.here)
+        guest = self.guest(self.here)
+        job = self.detached(self.here, self.there, "--verify")
+        over = self.wait_for_state(self.here, job, "done")
+        live = over["report"]["live"]
+        left_out = live["verify_left_out_bytes"]
+        self.assertGreater(live["verified_bytes"], 0, live)
+        self.assertEqual(left_out % SECTOR, 0)
+        self.assertEqual(over["report"]["disks"][0]["verified"], True)
+        guest.wait_until_fenced()
+        self.assert_holds(self.there, guest)
+        guest.leave()
+        # Of a disk that nobody uses nothing is left out, and a person is told so.
+        back = support.run("move", "web01", "--to", self.address(self.here), "--verify",
+                           "--control", self.there.control)
+        self.assertEqual(back.code, 0, back)
+        told = back.out.decode()
+        self.assertIn("Both hosts read ", told)
+        self.assertIn(" again before that, and had the same.\n", told)
+        self.assert_sound(self.here, guest)
+
     def test_every_write_mirrored_if_that_is_asked_for(self):
         self.added(self.here)
         guest = self.guest(self.here)

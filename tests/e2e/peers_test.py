@@ -10,7 +10,7 @@ from proxy import Proxy
 PREAMBLE = struct.Struct("<8sHB5x16s")
 
 
-VERSION = 5  # of the protocol
+VERSION = 6  # of the protocol
 
 
 def preamble(version=VERSION, kind=1):

@@ -309,6 +309,15 @@ TEST_F(LivingReceiverOfPasses, NeverGrantsAnotherStreamInAPass) {
   });
 }
 
+TEST_F(LivingReceiverOfPasses, NeverSaysWhatItReadsAgain) {
+  options_.verify = true;
+  expect_given_up("RangeDiffers", [this] {
+    seal();
+    receiver_->control.send(PassSynced{.pass = receiver_->control.expect<EndPass>().pass});
+    receiver_->control.expect<VerifyRange>();
+  });
+}
+
 class LivingMeasuredReceiver : public LivingReceiver {
  protected:
   void expect_given_up(const char* missed, const Steps& steps) {

@@ -246,6 +246,22 @@ TEST(DirtyMap, AMarkIsFoundThoughACopierLooksAtThatMoment) {
   EXPECT_EQ(found, kMarks);
 }
 
+TEST(DirtyMap, SaysOfAPageWhetherItIsDirty) {
+  const std::uint64_t leaf = 128 * 1024 * 1024;
+  DirtyMap map(3 * leaf + 512);
+  EXPECT_FALSE(map.is_dirty(0));
+  mark(map, leaf + 70 * kPage + 512, 512);
+  mark(map, 3 * leaf, 512);  // the last one, which is short
+  for (const std::uint64_t page : {0U, 69U, 71U}) EXPECT_FALSE(map.is_dirty(leaf + page * kPage));
+  EXPECT_TRUE(map.is_dirty(leaf + 70 * kPage));
+  EXPECT_TRUE(map.is_dirty(leaf + 71 * kPage - 1));
+  EXPECT_TRUE(map.is_dirty(3 * leaf + 511));
+  EXPECT_FALSE(map.is_dirty(70 * kPage));
+  map.clean(leaf, leaf);
+  EXPECT_FALSE(map.is_dirty(leaf + 70 * kPage));
+  EXPECT_TRUE(map.is_dirty(3 * leaf));
+}
+
 TEST(DirtyMap, CopiersThatTakeAtOnceNeverGetTheSamePage) {
   constexpr std::uint64_t kPages = 5000;
   DirtyMap map(kPages * kPage);

@@ -336,6 +336,11 @@ TEST(ProtocolDoc, LimitsAreTheCodes) {
       {"kHeldRangesMax", kHeldRangesMax},
       {"kCellHashesPartMax", kCellHashesPartMax},
       {"kCellHashesMax", kCellHashesMax},
+      {"kVerifyPageBytes", kVerifyPageBytes},
+      {"kVerifyHashesMax", kVerifyHashesMax},
+      {"kVerifyHoleBytesMax", kVerifyHoleBytesMax},
+      {"kVerifyPagesMax", kVerifyPagesMax},
+      {"kVerifyRangesMax", kVerifyRangesMax},
       {"kFrameHeaderBytes", kFrameHeaderBytes},
       {"kCellBytes", kCellBytes},
       {"kHandoverBytesMax", kHandoverBytesMax},
@@ -356,7 +361,8 @@ TEST(ProtocolVersion, ChangedMessagesNeedAnotherVersion) {
                                              {2, {33, "5cf123f0c8cfd90fa2c278023623838e"}},
                                              {3, {36, "b7ed74b0490f8117452255fbe7237f83"}},
                                              {4, {39, "268779559526a375162fdebb508fe32a"}},
-                                             {5, {39, "2f3eb7949110787660bfd7953bd5fe09"}}};
+                                             {5, {39, "2f3eb7949110787660bfd7953bd5fe09"}},
+                                             {6, {41, "c642ac2aab1bc1aa682116857eb21ec2"}}};
   std::string all;
   const std::vector<MessageTable> code = messages_of_the_code();
   for (const MessageTable& message : code) {

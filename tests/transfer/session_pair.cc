@@ -18,7 +18,7 @@ SenderSession::Config sender_config(const SessionPair::Options& options) {
                                .streams_wanted = 2,
                                .nonce = 5,
                                .software = "test sender",
-                               .verify = options.verify,
+                               .verify = options.verify && options.live_passes == 0,
                                .kind = options.live_passes > 0 ? JobKind::kLive : JobKind::kCopy,
                                .handover = {},
                                .disks = {},
@@ -190,11 +190,17 @@ void SessionPair::on(SenderSession::Action& action) {
     sender.on_pass_copied(2, pass_ledgers(options_.disks, 2));
   } else if (auto* pass = std::get_if<S::PassDone>(&action)) {
     log.push_back(fmt::format("S:PassDone {}", pass->pass));
-    if (pass->pass <= options_.live_passes) {
-      sender.on_pass_copied(pass->pass + 1, pass_ledgers(options_.disks, pass->pass + 1));
+    pass_ = pass->pass;
+    if (options_.verify && pass_ == 2 && !sender.over()) {
+      const std::uint64_t page = kVerifyPageBytes;
+      sender.verify_range({.disk = 0, .offset = 0, .length = 2 * page, .hashes = {1, 2}});
+      sender.verify_range({.disk = 0, .offset = 2 * page, .length = page, .hashes = {}});
     } else {
-      sender.send_handover({std::byte{'p'}});
+      go_on();
     }
+  } else if (auto* compared = std::get_if<S::RangeCompared>(&action)) {
+    log.push_back(fmt::format("S:RangeCompared {}", compared->differing.size()));
+    if (sender.verifying() == 0) go_on();
   } else if (auto* answer = std::get_if<S::DeliverHandover>(&action)) {
     handed_over.push_back(fmt::format("sender {}", static_cast<char>(answer->body.at(0))));
     sender.on_handed_over();
@@ -203,6 +209,15 @@ void SessionPair::on(SenderSession::Action& action) {
   } else if (auto* abort = std::get_if<S::Abort>(&action)) {
     log.push_back("S:Abort");
     sender_abort = *abort;
+  }
+}
+
+void SessionPair::go_on() {
+  if (sender.over()) return;
+  if (pass_ <= options_.live_passes) {
+    sender.on_pass_copied(pass_ + 1, pass_ledgers(options_.disks, pass_ + 1));
+  } else {
+    sender.send_handover({std::byte{'p'}});
   }
 }
 
@@ -258,6 +273,11 @@ void SessionPair::on(ReceiverSession::Action& action) {
     log.push_back("R:SyncPass");
     EXPECT_EQ(sync->end.disks, pass_ledgers(options_.disks, sync->end.pass));
     receiver.on_pass_synced(sync->end.pass, 5);
+  } else if (auto* pages = std::get_if<R::ComparePages>(&action)) {
+    log.push_back("R:ComparePages");
+    const bool nothing = pages->range.hashes.empty();
+    receiver.on_pages_compared(pages->range.disk, pages->range.offset,
+                               nothing ? std::vector<std::uint32_t>{} : std::vector{1U});
   } else if (auto* told = std::get_if<R::DeliverHandover>(&action)) {
     handed_over.push_back(fmt::format("receiver {}", static_cast<char>(told->body.at(0))));
     receiver.send_handover({std::byte{'o'}});

@@ -19,7 +19,7 @@ class SessionPair {
  public:
   struct Options {
     std::size_t disks = 1;
-    bool verify = false;
+    bool verify = false;  ///< Of a live job: after its second pass, by two ranges.
     std::vector<OfferAction> actions = {};  ///< Empty: send all.
     /// What the receiver holds of each disk; the hashes it says are (cell, 1).
     std::vector<HeldRange> held = {};
@@ -67,6 +67,7 @@ class SessionPair {
  private:
   void strike(Fault fault);
   bool step();
+  void go_on();
   void on(SenderSession::Action& action);
   void on(ReceiverSession::Action& action);
 
@@ -76,6 +77,7 @@ class SessionPair {
   std::size_t steps_ = 0;
   std::size_t streams_open_at_ = 0;
   std::uint32_t copying_ = 0;
+  std::uint32_t pass_ = 0;           ///< Live: the last that is done.
   std::uint64_t cells_owed_ = 0;     ///< Of the disk that is copied.
   std::vector<HeldRange> unhashed_;  ///< What the receiver did not hash yet.
   bool cut_ = false;

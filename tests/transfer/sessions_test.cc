@@ -59,6 +59,19 @@ TEST(Sessions, DisksInUseGoInPassesAndAreHandedOver) {
   EXPECT_THAT(pair.handed_over, ElementsAre("introduced 1", "receiver p", "sender o"));
 }
 
+TEST(Sessions, DisksInUseAreReadAgainBetweenTwoPasses) {
+  SessionPair pair({.verify = true, .live_passes = 2});
+  pair.run();
+  EXPECT_TRUE(pair.sender_finished);
+  const auto at = [&](const char* what) {
+    return std::find(pair.log.begin(), pair.log.end(), what) - pair.log.begin();
+  };
+  EXPECT_LT(at("S:PassDone 2"), at("S>VerifyRange"));
+  EXPECT_EQ(std::count(pair.log.begin(), pair.log.end(), "R:ComparePages"), 2);
+  EXPECT_LT(at("S:RangeCompared 1"), at("S:RangeCompared 0"));
+  EXPECT_LT(at("S:RangeCompared 0"), at("S:PassDone 3"));
+}
+
 TEST(Sessions, ADiskInUseIsNeverTakenForOneThatIsThere) {
   SessionPair pair({.actions = {OfferAction::kCompare}, .live_passes = 1});
   pair.run();
@@ -67,8 +80,10 @@ TEST(Sessions, ADiskInUseIsNeverTakenForOneThatIsThere) {
 }
 
 TEST(Sessions, FaultsOfALiveJobEndBothSides) {
-  const SessionPair::Options options{
-      .disks = 2, .held = {{.offset = 0, .length = 2 * kCellBytes}}, .live_passes = 2};
+  const SessionPair::Options options{.disks = 2,
+                                     .verify = true,
+                                     .held = {{.offset = 0, .length = 2 * kCellBytes}},
+                                     .live_passes = 2};
   SessionPair whole(options);
   whole.run();
   ASSERT_TRUE(whole.sender_finished);
@@ -361,6 +376,76 @@ TEST(ReceiverSession, RefusesCreditForMoreHashesThanAreEverKept) {
   EXPECT_TRUE(abort_of(session));
 }
 
+/// Of a disk in use, of which the first pass is there.
+ReceiverSession receiver_between_passes() {
+  ReceiverSession session(receiver_of({}));
+  session.on_message(example_hello({}));
+  session.on_message(example_disk(0));
+  session.on_message(OfferEnd{.disk_count = 1, .kind = JobKind::kLive});
+  session.on_offer_checked({OfferAction::kSend});
+  const vhdx::BlockPlan plan(example_disk(0).description.geometry);
+  const auto bytes = plan.encoded();
+  session.on_message(PlanPart{.disk = 0, .first_byte = 0, .bytes = {bytes.begin(), bytes.end()}});
+  session.on_message(BeginDisk{.disk = 0});
+  session.on_disk_started(0, {});
+  session.on_message(EndDisk{.disk = 0, .ledger = {}});
+  session.on_sealed(0, {});
+  return session;
+}
+
+TEST(ReceiverSession, RefusesToCompareWhatCannotBe) {
+  const std::uint64_t page = kVerifyPageBytes;
+  const std::uint64_t size = example_disk(0).description.geometry.virtual_size_bytes;
+  const std::vector<VerifyRange> good = {
+      {.disk = 0, .offset = 0, .length = page, .hashes = {1}},
+      {.disk = 0, .offset = size - 2 * page, .length = 2 * page, .hashes = {1, 2}},
+      {.disk = 0, .offset = page, .length = kVerifyHoleBytesMax - page, .hashes = {}},
+  };
+  for (const VerifyRange& range : good) {
+    ReceiverSession session = receiver_between_passes();
+    session.on_message(range);
+    EXPECT_FALSE(abort_of(session)) << range.offset;
+  }
+  const std::vector<VerifyRange> bad = {
+      {.disk = 1, .offset = 0, .length = page, .hashes = {1}},
+      {.disk = 0, .offset = 0, .length = 0, .hashes = {}},
+      {.disk = 0, .offset = 512, .length = page, .hashes = {1}},
+      {.disk = 0, .offset = 0, .length = page + 512, .hashes = {1, 2}},
+      {.disk = 0, .offset = 0, .length = page, .hashes = {1, 2}},
+      {.disk = 0, .offset = 0, .length = 2 * page, .hashes = {1}},
+      {.disk = 0, .offset = size, .length = page, .hashes = {1}},
+      {.disk = 0, .offset = size - page, .length = 2 * page, .hashes = {1, 2}},
+      {.disk = 0, .offset = page, .length = ~std::uint64_t{0} - page + 1, .hashes = {}},
+      {.disk = 0, .offset = ~std::uint64_t{0} - page + 1, .length = page, .hashes = {1}},
+      {.disk = 0, .offset = 0, .length = kVerifyHoleBytesMax + page, .hashes = {}},
+  };
+  for (const VerifyRange& range : bad) {
+    ReceiverSession session = receiver_between_passes();
+    session.on_message(range);
+    const auto error = abort_of(session);
+    ASSERT_TRUE(error) << range.offset << " " << range.length;
+    EXPECT_EQ(error->code, Errc::kProtocol);
+  }
+}
+
+TEST(ReceiverSession, ComparesOnlyBetweenPassesAndSoMuchAtATime) {
+  const VerifyRange range{.disk = 0, .offset = 0, .length = kVerifyPageBytes, .hashes = {1}};
+  ReceiverSession copying = receiver_that_copies();
+  copying.on_message(range);
+  EXPECT_TRUE(abort_of(copying)) << "there is nothing to compare yet";
+  ReceiverSession handing_over = receiver_between_passes();
+  handing_over.on_message(Handover{});
+  handing_over.on_message(range);
+  EXPECT_TRUE(abort_of(handing_over)) << "the disks may be another's";
+  ReceiverSession session = receiver_between_passes();
+  for (std::size_t i = 0; i < kVerifyRangesMax; ++i) session.on_message(range);
+  session.on_pages_compared(0, 0, {});
+  session.on_message(range);
+  EXPECT_FALSE(abort_of(session));
+  session.on_message(range);
+  EXPECT_TRUE(abort_of(session)) << "one more than may be unanswered";
+}
+
 TEST(ReceiverSession, RefusesASeedThatReachesOutOfTheFolder) {
   for (const char* name : {"../up.vhdx", "/etc/x.vhdx", "..", "a/b.vhdx"}) {
     ReceiverSession session(receiver_of({}));
@@ -435,13 +520,16 @@ Ledger ledger_of(std::uint64_t raw_bytes) {
   return ledger;
 }
 
-TEST(SenderSession, GivesAPassTheTimeThatSyncingItMayTake) {
-  SenderSession session({.preamble = {.kind = ConnectionKind::kJobControl, .job_id = {1}},
-                         .extent_bytes_max = 1 << 20,
-                         .nonce = 1,
-                         .software = "s",
-                         .kind = JobKind::kLive,
-                         .disks = {example_disk(0)}});
+// Of a disk in use whose first pass is done.
+std::unique_ptr<SenderSession> session_between_passes() {
+  auto made = std::make_unique<SenderSession>(
+      SenderSession::Config{.preamble = {.kind = ConnectionKind::kJobControl, .job_id = {1}},
+                            .extent_bytes_max = 1 << 20,
+                            .nonce = 1,
+                            .software = "s",
+                            .kind = JobKind::kLive,
+                            .disks = {example_disk(0)}});
+  SenderSession& session = *made;
   session.start();
   session.on_message(Welcome{
       .extent_bytes_max = 1 << 20, .streams_max = 1, .credit_bytes = 1 << 20, .software = "r"});
@@ -453,7 +541,16 @@ TEST(SenderSession, GivesAPassTheTimeThatSyncingItMayTake) {
   const std::uint64_t first = geometry.virtual_size_bytes;
   session.on_copied(0, ledger_of(first));
   session.on_message(DiskSealed{.disk = 0, .ledger = ledger_of(first).sum()});
-  ASSERT_TRUE(session.copying());
+  EXPECT_TRUE(session.copying());
+  while (session.next_action()) {
+  }
+  return made;
+}
+
+TEST(SenderSession, GivesAPassTheTimeThatSyncingItMayTake) {
+  const std::unique_ptr<SenderSession> live = session_between_passes();
+  SenderSession& session = *live;
+  const std::uint64_t first = example_disk(0).description.geometry.virtual_size_bytes;
   // All that was sent since the last sync, and no more: a small pass is not given a whole disk's.
   std::uint32_t pass = 1;
   for (const std::uint64_t sent : {first + 8 * kCellBytes, first + 9 * kCellBytes}) {
@@ -465,6 +562,46 @@ TEST(SenderSession, GivesAPassTheTimeThatSyncingItMayTake) {
     EXPECT_STRNE(session.awaited().what, "PassSynced");
   }
   EXPECT_FALSE(session.over());
+}
+
+TEST(SenderSession, TakesTheAnswersToWhatItAskedInTheirOrder) {
+  const std::unique_ptr<SenderSession> live = session_between_passes();
+  const std::uint64_t page = kVerifyPageBytes;
+  EXPECT_STRNE(live->awaited().what, "RangeDiffers");
+  live->verify_range({.disk = 0, .offset = 0, .length = 2 * page, .hashes = {1, 2}});
+  live->verify_range({.disk = 0, .offset = 2 * page, .length = kVerifyHoleBytesMax, .hashes = {}});
+  EXPECT_EQ(live->verifying(), 2U);
+  EXPECT_STREQ(live->awaited().what, "RangeDiffers");
+  live->on_message(RangeDiffers{.disk = 0, .offset = 0, .pages = {1}});
+  live->on_message(RangeDiffers{.disk = 0, .offset = 2 * page, .pages = {}});
+  EXPECT_EQ(live->verifying(), 0U);
+  std::vector<SenderSession::RangeCompared> compared;
+  while (auto action = live->next_action()) {
+    if (auto* one = std::get_if<SenderSession::RangeCompared>(&*action)) compared.push_back(*one);
+  }
+  ASSERT_EQ(compared.size(), 2U);
+  EXPECT_THAT(compared[0].differing, ElementsAre(1U));
+  EXPECT_EQ(compared[1].offset, 2 * page);
+  EXPECT_TRUE(compared[1].differing.empty());
+  EXPECT_FALSE(live->over());
+}
+
+TEST(SenderSession, RefusesAnswersToWhatItDidNotAsk) {
+  const std::uint64_t page = kVerifyPageBytes;
+  const std::vector<RangeDiffers> bad = {
+      {.disk = 1, .offset = page, .pages = {}},     {.disk = 0, .offset = 0, .pages = {}},
+      {.disk = 0, .offset = page, .pages = {2}},    {.disk = 0, .offset = page, .pages = {1, 0}},
+      {.disk = 0, .offset = page, .pages = {0, 0}},
+  };
+  for (const RangeDiffers& answer : bad) {
+    const std::unique_ptr<SenderSession> live = session_between_passes();
+    live->verify_range({.disk = 0, .offset = page, .length = 2 * page, .hashes = {1, 2}});
+    live->on_message(answer);
+    EXPECT_TRUE(live->over());
+  }
+  const std::unique_ptr<SenderSession> live = session_between_passes();
+  live->on_message(RangeDiffers{.disk = 0, .offset = 0, .pages = {}});
+  EXPECT_TRUE(live->over()) << "nothing was asked";
 }
 
 TEST(SenderSession, RefusesHeldRangesThatAreNone) {

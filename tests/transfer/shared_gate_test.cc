@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <atomic>
+#include <memory>
+#include <optional>
 #include <thread>
 #include <vector>
 
@@ -44,6 +46,46 @@ TEST(SharedGate, SlowedWritesAreServedAllTheSameWhenTheyAreLetGo) {
   for (std::thread& writer : writers) writer.join();
   EXPECT_EQ(served, 3U);
   EXPECT_EQ(gate.waiting(), 0U);
+}
+
+TEST(SharedGate, AWriteThatIsUnderWayIsAwaited) {
+  SharedGate gate;
+  gate.start_tracking();
+  gate.await_under_way();  // there is none
+  for (int round = 0; round < 200; ++round) {
+    std::optional<SharedGate::Pass> pass(gate.enter().value());
+    std::atomic<bool> begun{false};
+    std::atomic<bool> marked{false};
+    std::thread waiter([&] {
+      begun = true;
+      gate.await_under_way();
+      EXPECT_TRUE(marked) << "it has not finished";
+    });
+    while (!begun) std::this_thread::yield();
+    marked = true;
+    pass.reset();
+    waiter.join();
+  }
+}
+
+TEST(SharedGate, WritesThatComeLaterAreNotAwaited) {
+  SharedGate gate;
+  gate.start_tracking();
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> writes{0};
+  // Never a moment without one.
+  std::thread writer([&] {
+    auto last = std::make_unique<SharedGate::Pass>(gate.enter().value());
+    while (!stop) {
+      last = std::make_unique<SharedGate::Pass>(gate.enter().value());
+      ++writes;
+    }
+  });
+  for (int round = 0; round < 200; ++round) gate.await_under_way();
+  const std::uint64_t before = writes;
+  while (writes == before) std::this_thread::yield();
+  stop = true;
+  writer.join();
 }
 
 }  // namespace
