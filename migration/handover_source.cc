@@ -64,6 +64,11 @@ void HandoverSource::attempt(const AttemptId& id, std::uint64_t hold,
   say_again();
 }
 
+std::optional<JobRecord> HandoverSource::foreseen() const {
+  if (state_ != State::kPreparing) return std::nullopt;
+  return next_;
+}
+
 // Terms and all: what was prepared for an earlier attempt is not what this one needs.
 void HandoverSource::handle(const Prepared& message) {
   if (state_ != State::kPreparing || message.terms != next_.terms()) return;

@@ -89,6 +89,9 @@ class HandoverSource {
   /// and acknowledged; `ledgers`: of the disks, in order. `id`: random, never used before.
   /// Requires: may_attempt().
   void attempt(const AttemptId& id, std::uint64_t hold, const std::vector<Hash128>& ledgers);
+  /// What Release will ask to write, if the other side agrees to the attempt; nothing: it has, or
+  /// there is none.
+  std::optional<JobRecord> foreseen() const;
   /// The guest may go: see Ready. Ignored if the attempt is void by now.
   void release();
   /// A deadline passed, a write must be let through, the guest goes on, somebody cancels the

@@ -159,10 +159,20 @@ void HandoverTarget::handle(const Released& message) {
   if (state_ == State::kPrepared && message.terms == record_.terms()) take(false);
 }
 
+std::optional<JobRecord> HandoverTarget::foreseen() const {
+  if (state_ != State::kPrepared) return std::nullopt;
+  return owned(false);
+}
+
+JobRecord HandoverTarget::owned(bool forced) const {
+  JobRecord record = record_;
+  record.state = JobState::kOwned;
+  record.forced = forced;
+  return record;
+}
+
 void HandoverTarget::take(bool forced) {
-  next_ = record_;
-  next_.state = JobState::kOwned;
-  next_.forced = forced;
+  next_ = owned(forced);
   state_ = State::kTaking;
   actions_.push_back(Take{next_});
 }

@@ -82,6 +82,8 @@ class HandoverTarget {
   /// A record could not be written for certain: only the next start of this host
   /// (OwnershipStore::recover()) can go on.
   bool broken() const { return state_ == State::kBroken; }
+  /// What Take will ask to write, if the source releases what was prepared; nothing: nothing is.
+  std::optional<JobRecord> foreseen() const;
   std::string owner_sentence() const;
   const JobRecord& record() const { return record_; }
   bool over() const { return state_ == State::kOver; }
@@ -113,6 +115,7 @@ class HandoverTarget {
   void refuse(const Prepare& message, std::string reason);
   bool fits(const HandoverTerms& terms) const;
   void begin_void(const AttemptId& attempt);
+  JobRecord owned(bool forced) const;
   void take(bool forced);
   void send_owned();
   void finish(HandoverEnd::Kind kind);

@@ -7,6 +7,10 @@
 
 namespace vhdxm::migration {
 
+void JournalArbiter::get_ready(const JobRecord& next) {
+  (void)store_.foresee(next).has_error();
+}
+
 Result<void> JournalArbiter::commit(const JobRecord& released) {
   VHDXM_CHECK(released.state == JobState::kReleased);
   return store_.put(released);

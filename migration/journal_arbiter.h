@@ -11,6 +11,7 @@ class JournalArbiter final : public OwnershipArbiter {
  public:
   explicit JournalArbiter(OwnershipStore& store) : store_(store) {}
 
+  void get_ready(const JobRecord& next) override;
   Result<void> commit(const JobRecord& released) override;
   Result<FencingToken> acquire(const JobRecord& owned) override;
   Result<Owner> owner(const OwnershipId& disk) override;

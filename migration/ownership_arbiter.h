@@ -26,6 +26,10 @@ class OwnershipArbiter {
  public:
   virtual ~OwnershipArbiter() = default;
 
+  /// What commit() or acquire() will be asked next, unless something comes between: what of that
+  /// takes time and says nothing yet may be done now. What goes wrong with it shows then.
+  virtual void get_ready(const JobRecord& /*next*/) {}
+
   /// The source: from now on it owns these disks in epoch e no more; the destination may have
   /// e + 1. The commit point, of all disks at once. `released`: kReleased.
   /// Errors: whatever kept it from being certain. It may have happened all the same: then nobody

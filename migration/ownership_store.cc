@@ -206,10 +206,35 @@ Result<std::optional<JobRecord>> OwnershipStore::job(const JobId& id) {
 
 Result<void> OwnershipStore::put(const JobRecord& record) {
   VHDXM_CHECK(!record.disks.empty() && record.disks.size() <= kJobDisksMax);
-  return replace(state_, record_name(record.job), encode(record));
+  const std::string name = record_name(record.job);
+  const std::vector<std::byte> bytes = encode(record);
+  const auto foreseen = foreseen_.extract(name);
+  if (!foreseen.empty() && foreseen.mapped() == bytes) {
+    // Another process of this host may have cleared it away, as what a crash left.
+    const auto there = state_.read(name + kNewEnding, bytes.size());
+    if (there.has_value() && *there == bytes) {
+      VHDXM_TRY_VOID(state_.rename_replacing(name + kNewEnding, name));
+      return state_.sync();
+    }
+  }
+  return replace(state_, name, bytes);
+}
+
+Result<void> OwnershipStore::foresee(const JobRecord& record) {
+  const std::string name = record_name(record.job);
+  std::vector<std::byte> bytes = encode(record);
+  const auto before = foreseen_.find(name);
+  if (before != foreseen_.end() && before->second == bytes) return {};
+  foreseen_.erase(name);
+  VHDXM_TRY_VOID(state_.write(name + kNewEnding, bytes));
+  foreseen_.emplace(name, std::move(bytes));
+  return {};
 }
 
 Result<void> OwnershipStore::remove_record(const JobId& id) {
+  if (foreseen_.erase(record_name(id)) > 0) {
+    VHDXM_TRY_VOID(state_.remove(record_name(id) + kNewEnding));
+  }
   VHDXM_TRY_VOID(state_.remove(record_name(id)));
   return state_.sync();
 }

@@ -21,6 +21,7 @@
 
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -75,6 +76,9 @@ class OwnershipStore {
 
   /// Replaces the job's record, durably. The commit of all that JobState means.
   Result<void> put(const JobRecord& record);
+  /// What put() will be told next of this job, unless something else is: written and synced beside
+  /// the record, so that put() has only to rename it. Nothing follows from it, whoever finds it.
+  Result<void> foresee(const JobRecord& record);
   /// Brings sidecars, names and modes in line with a record that was put. Can be repeated.
   /// The order in a move back: sidecar kIncoming, durable, then the copy becomes the partial.
   Result<void> settle(const JobRecord& record);
@@ -150,6 +154,8 @@ class OwnershipStore {
 
   OwnershipFiles& state_;
   OwnershipFolders& folders_;
+  /// By the name of its record: what was foreseen of a job.
+  std::map<std::string, std::vector<std::byte>> foreseen_;
 };
 
 }  // namespace vhdxm::migration

@@ -65,6 +65,13 @@ transfer::CutoverSource::Step SourceCutover::on_message(std::span<const std::byt
   return drain();
 }
 
+void SourceCutover::get_ready() {
+  const auto next = handover_ ? handover_->foreseen() : std::nullopt;
+  if (!next) return;
+  const std::lock_guard lock(host_.mutex);
+  host_.arbiter.get_ready(*next);
+}
+
 transfer::CutoverSource::Step SourceCutover::give_up() {
   if (handover_) handover_->void_attempt();
   return drain();

@@ -22,6 +22,7 @@ class SourceCutover final : public transfer::CutoverSource {
   Step start(std::span<const std::byte> answer) override;
   Step begin(const Held& held) override;
   Step on_message(std::span<const std::byte> body) override;
+  void get_ready() override;
   Step give_up() override;
   State end(bool well) override;
 

@@ -69,6 +69,13 @@ transfer::CutoverTarget::Step TargetCutover::on_message(
   return drain();
 }
 
+void TargetCutover::get_ready() {
+  const auto next = handover_ ? handover_->foreseen() : std::nullopt;
+  if (!next) return;
+  const std::lock_guard lock(host_.mutex);
+  host_.arbiter.get_ready(*next);
+}
+
 // Closed first: whoever finds the disk under its name may open it.
 transfer::CutoverTarget::Step TargetCutover::on_closed() {
   const auto record = std::exchange(to_take_, std::nullopt);

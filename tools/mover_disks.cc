@@ -46,18 +46,24 @@ Result<void> MoverDisks::open(const std::vector<Wish>& wishes, const Check& chec
       return result;
     }
   }
-  for (auto& disk : opened) enter(std::move(disk));
+  for (const auto& disk : opened) {
+    // A guest has waited for it, and its first write is to wait no longer than it must. What goes
+    // wrong here that write will be told.
+    if (enter(disk) && !disk->read_only()) (void)disk->live()->begin_writing().has_error();
+  }
   return {};
 }
 
-/// A disk that is open from here on, for clients who were there before, too.
-void MoverDisks::enter(std::shared_ptr<MoverDisk> opened) {
+/// A disk that is open from here on, for clients who were there before, too. Whether it was
+/// expected.
+bool MoverDisks::enter(std::shared_ptr<MoverDisk> opened) {
   const std::lock_guard lock(mutex_);
   const auto expected = std::find_if(expected_.begin(), expected_.end(), [&](const Expected& one) {
     return one.wish.name == opened->name();
   });
   Entry entry{.disk = std::move(opened)};
-  if (expected != expected_.end()) {
+  const bool was_expected = expected != expected_.end();
+  if (was_expected) {
     Entry waiting = std::move(expected->entry);
     expected_.erase(expected);
     if (waiting.disk != nullptr && waiting.disk->arrive(entry.disk->live())) {
@@ -67,6 +73,7 @@ void MoverDisks::enter(std::shared_ptr<MoverDisk> opened) {
     }
   }
   disks_.push_back(std::move(entry));
+  return was_expected;
 }
 
 void MoverDisks::expect(const std::vector<Wish>& wishes) {

@@ -131,7 +131,7 @@ class MoverDisks {
     Entry entry = {};  ///< Without a disk, as long as no client came.
   };
   std::shared_ptr<MoverDisk> client_expects(Expected& expected);
-  void enter(std::shared_ptr<MoverDisk> opened);
+  bool enter(std::shared_ptr<MoverDisk> opened);
 
   const bool group_;
   const std::shared_ptr<transfer::SharedGate> gate_ = std::make_shared<transfer::SharedGate>();

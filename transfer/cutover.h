@@ -51,6 +51,9 @@ class CutoverSource {
   /// Writes are held, none is under way, and the destination has everything, durably.
   virtual Step begin(const Held& held) = 0;
   virtual Step on_message(std::span<const std::byte> body) = 0;
+  /// After begin(), when its messages are on their way: time to do what of the release can be done
+  /// before the answer comes.
+  virtual void get_ready() {}
   /// The deadline passed: makes the attempt void, if that is possible still.
   virtual Step give_up() = 0;
   /// The job is over, `well` or not, and so is the connection: nothing more comes of it. An attempt
@@ -91,6 +94,9 @@ class CutoverTarget {
   /// `ledgers`: what this side applied and made durable, of every disk.
   virtual Step on_message(std::span<const std::byte> body,
                           const std::vector<PassLedger>& ledgers) = 0;
+  /// After kPrepared, when the source was told: time to do what of on_closed() can be done before
+  /// it releases.
+  virtual void get_ready() {}
   /// After kReleased: the files of all disks are whole, durable and closed. Writes down that this
   /// host owns them, and gives them their names.
   virtual Step on_closed() = 0;

@@ -663,9 +663,23 @@ Result<void> IncomingDisk::end_pass(const PassLedger& theirs) {
   return {};
 }
 
+Result<void> IncomingDisk::close_ahead() {
+  if (closed_ahead_) return {};
+  VHDXM_TRY_VOID(live_->close());
+  closed_ahead_ = true;
+  return {};
+}
+
+Result<void> IncomingDisk::reopen() {
+  if (!closed_ahead_) return {};
+  VHDXM_TRY(live_, vhdx::DiskWriter::over(file_, {}, {.direct = true}));
+  closed_ahead_ = false;
+  return {};
+}
+
 Result<void> IncomingDisk::close_for_owner(const Ownership& ownership) {
   VHDXM_TRY_VOID(set_ownership(ownership));
-  VHDXM_TRY_VOID(live_->close());
+  VHDXM_TRY_VOID(close_ahead());
   committed_ = true;
   return {};
 }

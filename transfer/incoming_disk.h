@@ -96,6 +96,11 @@ class IncomingDisk final : public FrameSink {
   Result<std::vector<std::uint32_t>> differing_pages(const VerifyRange& range);
   /// Kind kLive: whether not a byte may be removed, whatever happens: this host may own it.
   void keep_always(bool keep) { keep_ = keep; }
+  /// Kind kLive, when no frame is to come before the disk is handed over, or reopen() is called:
+  /// the part of close_for_owner() that takes time. May be called again.
+  Result<void> close_ahead();
+  /// Frames may come after all.
+  Result<void> reopen();
   /// Kind kLive: leaves a file with an empty log, durably, and with its owner and mode. Its name is
   /// for whoever writes down that this host owns it; owner and mode are durable when that is (ext4,
   /// xfs: their journals keep the order). Afterwards this object is of no more use.
@@ -168,6 +173,7 @@ class IncomingDisk final : public FrameSink {
   std::unique_ptr<vhdx::BulkWriter> writer_;  ///< kCopy.
   std::unique_ptr<vhdx::DiskWriter> live_;    ///< kLive.
   std::optional<vhdx::BlockPlan> live_plan_;  ///< kLive: of pass 1.
+  bool closed_ahead_ = false;                 ///< kLive.
   /// Whose frames may come; 0 of kCopy.
   std::atomic<std::uint32_t> pass_;
   std::atomic<bool> keep_{false};

@@ -181,6 +181,10 @@ Result<std::uint64_t> LiveDisk::map(std::uint64_t offset, std::uint64_t length,
   return image_->map(offset, length, out, extents_max);
 }
 
+Result<void> LiveDisk::begin_writing() {
+  return writer_->begin_writing();
+}
+
 Result<void> LiveDisk::close() {
   return writer_ ? writer_->close() : Result<void>{};
 }

@@ -74,6 +74,10 @@ class LiveDisk {
   /// Makes durable what was done before the call, by whatever thread or connection.
   Result<void> flush();
 
+  /// As vhdx::DiskWriter::begin_writing(), so that the first write waits less. Requires: not
+  /// read-only.
+  Result<void> begin_writing();
+
   /// As vhdx::DiskWriter::map(): data, zero or unmapped, in whole sectors.
   Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length,
                             std::vector<vhdx::Extent>& out, std::size_t extents_max);

@@ -392,6 +392,9 @@ void LivePasses::take_step(const CutoverSource::Step& step) {
   for (const HandoverBody& body : step.messages) job_->send(body);
   switch (step.state) {
     case State::kWaiting:
+      if (stage_ == Stage::kHandover && !step.messages.empty()) {
+        on_worker([this] { cutover_.get_ready(); });
+      }
       return;
     case State::kVoiding:
       if (stage_ != Stage::kHandover) return;

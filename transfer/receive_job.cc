@@ -666,7 +666,12 @@ CutoverTarget::Step ReceiveJob::take_over(const HandoverBody& body) {
   for (const auto& disk : disks) disk->keep_always(true);
   CutoverTarget::Step step = target_->on_message(body, ledgers);
   if (step.state == CutoverTarget::State::kReceiving) {
-    for (const auto& disk : disks) disk->keep_always(false);
+    for (const auto& disk : disks) {
+      disk->keep_always(false);
+      if (auto opened = disk->reopen(); opened.has_error()) {
+        return {.state = CutoverTarget::State::kFailed, .problem = describe(opened.error())};
+      }
+    }
   }
   if (step.state != CutoverTarget::State::kReleased) return step;
   const IncomingDisk::Ownership ownership{.uid = setting_.options.owner_uid,
@@ -696,12 +701,25 @@ void ReceiveJob::act(ReceiverSession::DeliverHandover& action) {
         if (step.state == CutoverTarget::State::kFailed) {
           return job.fail(Error{.code = Errc::kPeerFailed, .where = "the hand-over"}, step.problem);
         }
+        if (step.state == CutoverTarget::State::kPrepared) job.get_ready();
         if (step.state != CutoverTarget::State::kOwned) return;
         for (const auto& disk : job.live_disks_) {
           job.emit(ReceiverEvent::Type::kDiskArrived, disk->shown_name(), disk->virtual_bytes());
         }
         job.session_.on_handed_over();
       });
+}
+
+// While the source writes down that it releases: a guest waits for what comes after that.
+void ReceiveJob::get_ready() {
+  work_in_order(
+      [this, disks = live_disks_] {
+        // What fails here fails when it is due, too, and is told then.
+        for (const auto& disk : disks) (void)disk->close_ahead().has_error();
+        target_->get_ready();
+        return true;
+      },
+      [](ReceiveJob&, bool) {});
 }
 
 void ReceiveJob::act(ReceiverSession::Finish&) {}

@@ -106,6 +106,7 @@ class ReceiveJob : public std::enable_shared_from_this<ReceiveJob> {
 
   OfferVerdict check_live_offer(const ReceiverSession::CheckOffer& offer);
   CutoverTarget::Step take_over(const HandoverBody& body);
+  void get_ready();
   void start_streams_job();
   std::shared_ptr<FrameSink> sink_of(std::uint32_t disk);
   void stream_ended(std::uint32_t stream);

@@ -65,6 +65,9 @@ class DiskWriter {
   /// Errors also: BAT entries and bitmaps that break a rule, by name and offset.
   Result<std::uint64_t> map(std::uint64_t offset, std::uint64_t length, std::vector<Extent>& out,
                             std::size_t extents_max = 4096);
+  /// Does now what the first write does otherwise: proves the tables, and says in the headers,
+  /// durably, that the file is being written. Errors: those of writes.
+  Result<void> begin_writing();
   /// Proves now what the first write proves otherwise, that no two objects of the file share a
   /// byte, and Layer::validate_bat() of its parents. Reads every BAT; changes nothing.
   Result<void> validate_bats();
@@ -111,7 +114,6 @@ class DiskWriter {
   Result<void> prepare(const Options& options);
 
   Result<void> check_range(std::uint64_t offset, std::uint64_t length, const char* what) const;
-  Result<void> begin_writing();
   Result<void> take_stock();
   Result<void> count_stock();
   Result<void> take_owned();

@@ -84,6 +84,19 @@ TEST_F(HandoverSourceTest, ReleasesWhatWasPreparedAndKeepsItUntilItIsConfirmed) 
   EXPECT_TRUE(source_.over());
 }
 
+TEST_F(HandoverSourceTest, ForeseesWhatItWillRelease) {
+  begin();
+  EXPECT_FALSE(source_.foreseen()) << "there is no attempt";
+  const HandoverTerms terms = attempt();
+  const auto foreseen = source_.foreseen();
+  ASSERT_TRUE(foreseen);
+  source_.on_message(Prepared{terms});
+  EXPECT_FALSE(source_.foreseen()) << "it is due";
+  next<Source::Ready>();
+  source_.release();
+  EXPECT_EQ(next<Source::Release>().record, *foreseen);
+}
+
 TEST_F(HandoverSourceTest, APreparedOfAnotherAttemptIsNotTaken) {
   begin();
   const HandoverTerms old = attempt(0x55);

@@ -54,6 +54,17 @@ class HandoverTargetTest : public testing::Test {
   Target target_{sample_job(JobState::kReceiving)};
 };
 
+TEST_F(HandoverTargetTest, ForeseesWhatItWillTake) {
+  begin();
+  EXPECT_FALSE(target_.foreseen()) << "nothing is prepared";
+  prepare();
+  const auto foreseen = target_.foreseen();
+  ASSERT_TRUE(foreseen);
+  target_.on_message(Released{terms()});
+  EXPECT_FALSE(target_.foreseen());
+  EXPECT_EQ(next<Target::Take>().record, *foreseen);
+}
+
 TEST_F(HandoverTargetTest, OwnsWhatWasReleasedToIt) {
   begin();
   prepare();

@@ -95,6 +95,24 @@ const Case kCases[] = {
      },
      put_released,
      {"owned owned ", "released released released "}},
+    {"the commit that was foreseen",
+     [](Host& h) -> Result<void> {
+       VHDXM_TRY_VOID(own(h));
+       return begin_source(h);
+     },
+     [](Host& h) -> Result<void> {
+       VHDXM_TRY_VOID(h.store.foresee(sample_job(JobState::kReleased)));
+       return put_released(h);
+     },
+     {"owned owned ", "released released released "}},
+    {"a commit that was foreseen and never came",
+     [](Host& h) -> Result<void> {
+       VHDXM_TRY_VOID(own(h));
+       VHDXM_TRY_VOID(begin_source(h));
+       return h.store.foresee(sample_job(JobState::kReleased));
+     },
+     [](Host& h) { return h.store.withdraw(sample_job(JobState::kActive)); },
+     {"owned owned "}},
     {"settling what was released",
      [](Host& h) -> Result<void> {
        VHDXM_TRY_VOID(own(h));
@@ -125,6 +143,22 @@ const Case kCases[] = {
      },
      take,
      {"receiving receiving prepared ", "owned owned "}},
+    {"taking what was foreseen",
+     [](Host& h) -> Result<void> {
+       VHDXM_TRY_VOID(begin_target(h));
+       VHDXM_TRY_VOID(h.store.put(sample_job(JobState::kPrepared)));
+       return h.store.foresee(sample_job(JobState::kOwned));
+     },
+     take,
+     {"receiving receiving prepared ", "owned owned "}},
+    {"an attempt that came to nothing after it was foreseen",
+     [](Host& h) -> Result<void> {
+       VHDXM_TRY_VOID(begin_target(h));
+       VHDXM_TRY_VOID(h.store.put(sample_job(JobState::kPrepared)));
+       return h.store.foresee(sample_job(JobState::kOwned));
+     },
+     [](Host& h) { return h.store.put(sample_job(JobState::kReceiving)); },
+     {"receiving receiving prepared ", "receiving receiving receiving "}},
     {"moving back",
      release,
      [](Host& h) -> Result<void> {
@@ -176,8 +210,10 @@ TEST_P(OwnershipStoreCrash, LeavesWhatWasOrWhatWasToBe) {
       const std::string found = host.standing();
       EXPECT_TRUE(std::find(c.after.begin(), c.after.end(), found) != c.after.end())
           << c.name << ": a death at step " << step << ", fate " << fate << " leaves " << found;
-      for (const std::string& name : host.folders.at("disks").list().value()) {
-        EXPECT_FALSE(name.ends_with(kNewEnding)) << name;
+      for (test::CrashFolder* folder : {&host.folders.at("disks"), &host.state}) {
+        for (const std::string& name : folder->list().value()) {
+          EXPECT_FALSE(name.ends_with(kNewEnding)) << name;
+        }
       }
       // What was found is durable by now, and found again.
       host.folders.lose_power(random);

@@ -118,6 +118,42 @@ TEST_F(OwnershipStoreTest, WithdrawnItIsAsBefore) {
   EXPECT_TRUE(records().empty());
 }
 
+TEST_F(OwnershipStoreTest, WhatIsForeseenIsNothingUntilItIsPut) {
+  own();
+  ASSERT_TRUE(succeeded(store_.begin_source(sample_job(JobState::kActive))));
+  const std::string name = OwnershipStore::record_name(sample_job_id());
+  const auto state = [&] { return store_.job(sample_job_id()).value().value().state; };
+  ASSERT_TRUE(succeeded(store_.foresee(sample_job(JobState::kReleased))));
+  EXPECT_EQ(state(), JobState::kActive);
+  EXPECT_EQ(store_.jobs().value().size(), 1U) << "it is no record";
+  const std::uint64_t before = faults_.steps;
+  ASSERT_TRUE(succeeded(store_.put(sample_job(JobState::kReleased))));
+  EXPECT_EQ(state(), JobState::kReleased);
+  EXPECT_EQ(faults_.steps - before, 2U) << "a rename and a sync";
+  EXPECT_EQ(records(), Names{name});
+}
+
+TEST_F(OwnershipStoreTest, WhatWasForeseenOtherwiseOrIsGoneDoesNotMatter) {
+  own();
+  ASSERT_TRUE(succeeded(store_.begin_source(sample_job(JobState::kActive))));
+  const std::string name = OwnershipStore::record_name(sample_job_id());
+  JobRecord other = sample_job(JobState::kReleased);
+  other.attempt = sample_id<AttemptId>(0x77);
+  ASSERT_TRUE(succeeded(store_.foresee(other)));
+  ASSERT_TRUE(succeeded(store_.put(sample_job(JobState::kReleased))));
+  EXPECT_EQ(store_.job(sample_job_id()).value()->attempt, sample_job(JobState::kReleased).attempt);
+  // As another process does when it starts; or somebody wrote there.
+  ASSERT_TRUE(succeeded(store_.foresee(other)));
+  ASSERT_TRUE(succeeded(state_.remove(name + kNewEnding)));
+  ASSERT_TRUE(succeeded(store_.put(other)));
+  EXPECT_EQ(store_.job(sample_job_id()).value()->attempt, other.attempt);
+  ASSERT_TRUE(succeeded(store_.foresee(sample_job(JobState::kReleased))));
+  ASSERT_TRUE(succeeded(state_.write(name + kNewEnding, std::vector(2000, std::byte{1}))));
+  ASSERT_TRUE(succeeded(store_.put(sample_job(JobState::kReleased))));
+  EXPECT_EQ(store_.job(sample_job_id()).value()->attempt, sample_job(JobState::kReleased).attempt);
+  EXPECT_EQ(records(), Names{name});
+}
+
 TEST_F(OwnershipStoreTest, AReleasedCopyIsReadOnlyAndKeptUntilItIsConfirmed) {
   release();
   EXPECT_EQ(files(),

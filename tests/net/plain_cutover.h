@@ -69,7 +69,7 @@ class PlainSource final : public CutoverSource {
 
 class PlainTarget final : public CutoverTarget {
  public:
-  /// `deaf`: so many times it does not answer 'p'.
+  /// `deaf`: so many times its answer to 'p' does not arrive.
   PlainTarget(std::string folder, std::atomic<int>& deaf)
       : folder_(std::move(folder)), deaf_(deaf) {}
 
@@ -84,7 +84,7 @@ class PlainTarget final : public CutoverTarget {
       case 'p':
         if (deaf_ > 0) {
           --deaf_;
-          return {};
+          return {.state = State::kPrepared};  // and its word is lost
         }
         return {.state = State::kPrepared, .messages = {word('P')}};
       case 'v':

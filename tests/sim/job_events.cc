@@ -104,9 +104,17 @@ bool Simulation::answer(std::size_t host) {
   return true;
 }
 
+// Now and again: what is foreseen saves time, and must never matter otherwise.
+void Simulation::get_ready(ModelHost& host, const std::optional<JobRecord>& next) {
+  if (next && chance(60)) host.arbiter.get_ready(*next);
+}
+
 void Simulation::act(std::size_t host, const HandoverSource::Action& action) {
   ModelHost& h = hosts_[host];
-  if (const auto* a = std::get_if<HandoverSource::Send>(&action)) return send(host, a->message);
+  if (const auto* a = std::get_if<HandoverSource::Send>(&action)) {
+    send(host, a->message);
+    return get_ready(h, h.source->foreseen());
+  }
   if (const auto* a = std::get_if<HandoverSource::Release>(&action))
     return commit_release(host, *a);
   if (std::holds_alternative<HandoverSource::Ready>(action)) {
@@ -196,7 +204,10 @@ void Simulation::commit_release(std::size_t host, const HandoverSource::Release&
 
 void Simulation::act(std::size_t host, const HandoverTarget::Action& action) {
   ModelHost& h = hosts_[host];
-  if (const auto* a = std::get_if<HandoverTarget::Send>(&action)) return send(host, a->message);
+  if (const auto* a = std::get_if<HandoverTarget::Send>(&action)) {
+    send(host, a->message);
+    return get_ready(h, h.target->foreseen());
+  }
   if (std::holds_alternative<HandoverTarget::Seal>(action)) return seal(host);
   if (std::holds_alternative<HandoverTarget::TakeOver>(action)) return take_over(host);
   if (const auto* begin = std::get_if<HandoverTarget::Begin>(&action)) {

@@ -61,9 +61,10 @@ TEST_P(RandomRuns, KeepEveryPromise) {
             << " attempts void, " << sum.releases << " releases, " << sum.takeovers
             << " taken over, " << sum.moves_back << " disks moved back, " << sum.doubts
             << " in doubt, " << sum.forced << " forced\n";
-  // They go where it hurts. Of 240,000 runs, 34 in 100 had a release, 206 in 100 a death, 5.1 in 100 a
-  // void attempt and 16 in 100 a mirrored write; 6 in 1000 ended in doubt, 21 in 1000 moved back, 1.4
-  // in 1000 were forced. The bounds are a fifth to a half of that, so that chance does not fail them.
+  // They go where it hurts. Of 240,000 runs, 34 in 100 had a release, 206 in 100 a death, 5.1 in
+  // 100 a void attempt and 16 in 100 a mirrored write; 6 in 1000 ended in doubt, 21 in 1000 moved
+  // back, 1.4 in 1000 were forced. The bounds are a fifth to a half of that, so that chance does
+  // not fail them.
   EXPECT_GT(sum.releases, runs / 10);
   EXPECT_GT(sum.deaths, runs / 2);
   EXPECT_GT(sum.voided, runs / 100);

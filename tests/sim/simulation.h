@@ -99,6 +99,7 @@ class Simulation {
   void pump(std::size_t host);
   void act(std::size_t host, const migration::HandoverSource::Action& action);
   void act(std::size_t host, const migration::HandoverTarget::Action& action);
+  void get_ready(ModelHost& host, const std::optional<migration::JobRecord>& next);
   void commit_release(std::size_t host, const migration::HandoverSource::Release& action);
   void seal(std::size_t host);
   void take_over(std::size_t host);
