@@ -88,7 +88,7 @@ std::string advice_for_transfer(transfer::Errc errc) {
     case kNoSpace:
       return "Make room at the destination, or receive into another folder.";
     case kBusy:
-      return "Run it again when one of the jobs there is over.";
+      return "Run it again when that is over.";
     case kVersion:
     case kNotOurProtocol:
       return "Check the port, and that both hosts have the same version of vhdx-migrate.";

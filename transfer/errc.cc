@@ -42,7 +42,7 @@ class TransferCategory final : public boost::system::error_category {
       case Errc::kRefused:
         return "the peer does not allow it";
       case Errc::kBusy:
-        return "the peer has as many jobs as it takes";
+        return "in use, or busy, at the moment";
       case Errc::kIncompatible:
         return "the destination cannot hold this disk";
       case Errc::kDestinationIo:

@@ -24,7 +24,7 @@ enum class Errc {
   kPeerClosed = 12,      ///< The peer closed the connection before the job was over.
   kTimeout = 13,         ///< The peer was silent for too long.
   kRefused = 14,         ///< The peer does not allow what was asked for.
-  kBusy = 15,            ///< The peer has as many jobs as it takes.
+  kBusy = 15,            ///< In use, or with as many jobs as it takes: it may be free later.
   kIncompatible = 16,    ///< The disk is one that the destination cannot hold.
   kDestinationIo = 17,   ///< The destination could not write.
   kVerifyMismatch = 18,  ///< Reading both disks again found a difference.
