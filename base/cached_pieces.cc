@@ -43,7 +43,8 @@ std::optional<bool> all_or_none_cached(int fd, std::uint64_t offset, std::size_t
 
 }  // namespace
 
-CachedPieces::CachedPieces(int fd, std::uint64_t offset, std::size_t length) : length_(length) {
+CachedPieces::CachedPieces(int fd, std::uint64_t offset, std::size_t length, Rule rule)
+    : length_(length) {
   VHDXM_CHECK(length > 0 && length <= kWindowBytes);
   if (const auto all = all_or_none_cached(fd, offset, length)) {
     cached_.fill(*all);
@@ -62,8 +63,9 @@ CachedPieces::CachedPieces(int fd, std::uint64_t offset, std::size_t length) : l
     const std::size_t end = std::min(length, (piece + 1) * kPieceBytes);
     const auto* const first = pages.data() + piece * kPieceBytes / page_bytes();
     const auto* const last = pages.data() + (end + page_bytes() - 1) / page_bytes();
-    cached_.at(piece) =
-        std::all_of(first, last, [](unsigned char page) { return (page & 1) != 0; });
+    const auto is_cached = [](unsigned char page) { return (page & 1) != 0; };
+    cached_.at(piece) = rule == Rule::kAllPages ? std::all_of(first, last, is_cached)
+                                                : std::any_of(first, last, is_cached);
   }
 }
 

@@ -15,14 +15,15 @@ namespace vhdxm {
 /// The state of one window when it was made; it may have changed since. Thread safety: one thread.
 class CachedPieces {
  public:
-  /// A piece is cached if all of its pages are: reading such runs costs a call each, so pieces are
-  /// longer than pages.
+  /// When a piece counts as cached.
+  enum class Rule : std::uint8_t { kAllPages, kAnyPage };
+  /// Reading runs of pieces costs a call each, so pieces are longer than pages.
   static constexpr std::size_t kPieceBytes = 64 * 1024;
   static constexpr std::size_t kWindowBytes = 4 * 1024 * 1024;
 
   /// [offset, offset + length) of the file, in pieces that count from `offset`. Requires:
   /// 0 < length <= kWindowBytes. Where the kernel does not tell, nothing is cached.
-  CachedPieces(int fd, std::uint64_t offset, std::size_t length);
+  CachedPieces(int fd, std::uint64_t offset, std::size_t length, Rule rule = Rule::kAllPages);
 
   struct Run {
     bool cached = false;

@@ -10,8 +10,9 @@ Result<bool> File::share_from(File& /*source*/, std::uint64_t /*source_offset*/,
 }
 
 Result<void> read_exact_at(File& file, std::uint64_t offset, std::span<std::byte> out,
-                           const char* where) {
-  auto got = file.read_some_at(offset, out);
+                           const char* where, Reading reading) {
+  auto got = reading == Reading::kPassing ? file.read_passing_at(offset, out)
+                                          : file.read_some_at(offset, out);
   if (got.has_error()) return std::move(got).error().about(file.name());
   if (*got != out.size()) {
     return Error{.code = BaseErrc::kShortRead,

@@ -22,6 +22,12 @@ class File {
   /// Errors: the system's.
   virtual Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) = 0;
 
+  /// The same for what is read once, such as a disk that is copied: what the host's cache does not
+  /// have does not stay there, and what it has is not driven out. Here: as read_some_at().
+  virtual Result<std::size_t> read_passing_at(std::uint64_t offset, std::span<std::byte> out) {
+    return read_some_at(offset, out);
+  }
+
   /// Writes all of `bytes` at `offset`, growing the file as needed. Not durable before sync().
   virtual Result<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) = 0;
 
@@ -61,8 +67,12 @@ class File {
   virtual const std::string& name() const = 0;
 };
 
+enum class Reading : std::uint8_t {
+  kUsual,
+  kPassing,  ///< File::read_passing_at().
+};
 /// Reads exactly `out.size()` bytes. Errors: BaseErrc::kShortRead at `offset`, named `where`.
 Result<void> read_exact_at(File& file, std::uint64_t offset, std::span<std::byte> out,
-                           const char* where);
+                           const char* where, Reading reading = Reading::kUsual);
 
 }  // namespace vhdxm

@@ -105,6 +105,7 @@ PosixFile::PosixFile(std::string path, int fd, int direct_fd, bool prefer_cached
 PosixFile::~PosixFile() {
   ::close(fd_);
   if (direct_fd_ >= 0) ::close(direct_fd_);
+  if (passing_fd_ >= 0) ::close(passing_fd_);
 }
 
 int PosixFile::fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const {
@@ -117,8 +118,29 @@ int PosixFile::fd_for(std::uint64_t offset, const std::byte* memory, std::size_t
 Result<std::size_t> PosixFile::read_some_at(std::uint64_t offset, std::span<std::byte> out) {
   if (!fits_off_t(offset, out.size())) return out_of_range("read", offset, path_);
   const int fd = fd_for(offset, out.data(), out.size());
-  if (prefer_cached_ && fd == direct_fd_) return read_around_cache(offset, out);
+  if (prefer_cached_ && fd == direct_fd_) {
+    return read_by_pieces(offset, out, CachedPieces::Rule::kAllPages, direct_fd_, false);
+  }
   return read_from(fd, offset, out);
+}
+
+// Readahead would bring in, and seem to find cached, what comes next.
+int PosixFile::passing_fd() {
+  std::call_once(passing_once_, [this] {
+    const std::string same = "/proc/self/fd/" + std::to_string(fd_);  // whatever its name is now
+    passing_fd_ = ::open(same.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (passing_fd_ >= 0) (void)::posix_fadvise(passing_fd_, 0, 0, POSIX_FADV_RANDOM);
+  });
+  return passing_fd_;
+}
+
+Result<std::size_t> PosixFile::read_passing_at(std::uint64_t offset, std::span<std::byte> out) {
+  const bool aligned = offset % BufferPool::kAlignment == 0;
+  if (!fits_off_t(offset, out.size()) || !aligned || out.size() < CachedPieces::kPieceBytes ||
+      passing_fd() < 0) {
+    return read_some_at(offset, out);
+  }
+  return read_by_pieces(offset, out, CachedPieces::Rule::kAnyPage, passing_fd_, true);
 }
 
 Result<std::size_t> PosixFile::read_from(int fd, std::uint64_t offset,
@@ -139,16 +161,22 @@ Result<std::size_t> PosixFile::read_from(int fd, std::uint64_t offset,
   return done;
 }
 
-Result<std::size_t> PosixFile::read_around_cache(std::uint64_t offset,
-                                                 std::span<std::byte> out) const {
+Result<std::size_t> PosixFile::read_by_pieces(std::uint64_t offset, std::span<std::byte> out,
+                                              CachedPieces::Rule rule, int cold_fd,
+                                              bool drops) const {
   std::size_t done = 0;
   while (done < out.size()) {
     const auto window = std::min(out.size() - done, CachedPieces::kWindowBytes);
-    const CachedPieces pieces(fd_, offset + done, window);
+    const CachedPieces pieces(fd_, offset + done, window, rule);
     for (std::size_t at = 0; at < window;) {
       const auto run = pieces.run_at(at);
-      VHDXM_TRY(const std::size_t got, read_from(run.cached ? fd_ : direct_fd_, offset + done + at,
-                                                 out.subspan(done + at, run.length)));
+      const std::uint64_t from = offset + done + at;
+      VHDXM_TRY(const std::size_t got,
+                read_from(run.cached ? fd_ : cold_fd, from, out.subspan(done + at, run.length)));
+      if (drops && !run.cached) {
+        (void)::posix_fadvise(fd_, static_cast<off_t>(from), static_cast<off_t>(run.length),
+                              POSIX_FADV_DONTNEED);
+      }
       at += got;
       if (got < run.length) return done + at;
     }

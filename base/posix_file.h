@@ -6,8 +6,10 @@
 #pragma once
 
 #include <memory>
+#include <mutex>
 #include <string>
 
+#include "base/cached_pieces.h"
 #include "base/file.h"
 
 namespace vhdxm {
@@ -36,6 +38,10 @@ class PosixFile final : public File {
   PosixFile& operator=(const PosixFile&) = delete;
 
   Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) override;
+  /// Through the page cache all the same: direct reads would make whoever writes to the file wait
+  /// (ext4 holds the inode's lock for them). Pieces of 64 KiB of which nothing was cached are
+  /// dropped from it again; what was written meanwhile stays.
+  Result<std::size_t> read_passing_at(std::uint64_t offset, std::span<std::byte> out) override;
   Result<void> write_at(std::uint64_t offset, std::span<const std::byte> bytes) override;
   Result<void> sync() override;
   Result<std::uint64_t> size() override;
@@ -105,12 +111,17 @@ class PosixFile final : public File {
                                std::span<const std::uint64_t> conflicts);
   int fd_for(std::uint64_t offset, const std::byte* memory, std::size_t length) const;
   Result<std::size_t> read_from(int fd, std::uint64_t offset, std::span<std::byte> out) const;
-  Result<std::size_t> read_around_cache(std::uint64_t offset, std::span<std::byte> out) const;
+  /// What is not cached, by `rule`, is read through `cold_fd`, and dropped if `drops`.
+  Result<std::size_t> read_by_pieces(std::uint64_t offset, std::span<std::byte> out,
+                                     CachedPieces::Rule rule, int cold_fd, bool drops) const;
+  int passing_fd();
 
   const std::string path_;
   const int fd_;
   const int direct_fd_;
   const bool prefer_cached_;
+  std::once_flag passing_once_;
+  int passing_fd_ = -1;  ///< A descriptor without readahead, made when it is first asked for.
   std::unique_ptr<WriteOut> write_out_;  ///< With write_behind().
 };
 

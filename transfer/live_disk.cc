@@ -169,6 +169,10 @@ Result<void> LiveDisk::read(std::uint64_t offset, std::span<std::byte> out) {
   return {};
 }
 
+Result<void> LiveDisk::read_passing(std::uint64_t offset, std::span<std::byte> out) {
+  return writer_->read(offset, out, Reading::kPassing);
+}
+
 Result<void> LiveDisk::read_sectors(std::uint64_t offset, std::span<std::byte> out) {
   return writer_ ? writer_->read(offset, out) : image_->read(offset, out);
 }

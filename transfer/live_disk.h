@@ -64,6 +64,8 @@ class LiveDisk {
 
   /// Any range of bytes inside the disk.
   Result<void> read(std::uint64_t offset, std::span<std::byte> out);
+  /// Whole sectors, for a copy of the disk: as File::read_passing_at(). Requires: not read-only.
+  Result<void> read_passing(std::uint64_t offset, std::span<std::byte> out);
   Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes, Durability durability);
   Result<void> write_zeroes(std::uint64_t offset, std::uint64_t length, Zeroing zeroing,
                             Durability durability);

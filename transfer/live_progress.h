@@ -26,12 +26,12 @@ enum class LivePhase : std::uint8_t {
   kCopying,  ///< The first pass.
   kPasses,
   kVerifying,  ///< After the first of them, if asked for: both sides read again.
-  kWaiting,   ///< Ready; the hand-over is not asked for yet.
-  kHeld,      ///< Writes wait; the last pass goes.
-  kHandover,  ///< Writes wait; both sides write down who owns the disks.
-  kReleased,  ///< The destination must confirm.
-  kOwned,     ///< The destination owns the disks.
-  kEnded,     ///< It came to nothing; writes go ahead.
+  kWaiting,    ///< Ready; the hand-over is not asked for yet.
+  kHeld,       ///< Writes wait; the last pass goes.
+  kHandover,   ///< Writes wait; both sides write down who owns the disks.
+  kReleased,   ///< The destination must confirm.
+  kOwned,      ///< The destination owns the disks.
+  kEnded,      ///< It came to nothing; writes go ahead.
 };
 const char* to_string(LivePhase phase);
 

@@ -93,10 +93,12 @@ void append(std::vector<vhdx::Extent>& out, std::size_t first, const vhdx::Exten
 // What the disk holds at the time it is read: place in the file is place on the disk.
 class LiveView::DiskFile final : public File {
  public:
-  explicit DiskFile(LiveDisk& disk) : disk_(disk) {}
+  /// `first`: whether the first pass is read, of which most was not used lately.
+  DiskFile(LiveDisk& disk, const std::atomic<bool>& first) : disk_(disk), first_(first) {}
 
   Result<std::size_t> read_some_at(std::uint64_t offset, std::span<std::byte> out) override {
-    VHDXM_TRY_VOID(disk_.read(offset, out));
+    const bool passing = first_.load(std::memory_order_relaxed);
+    VHDXM_TRY_VOID(passing ? disk_.read_passing(offset, out) : disk_.read(offset, out));
     return out.size();
   }
   Result<std::uint64_t> size() override { return disk_.size_bytes(); }
@@ -120,10 +122,13 @@ class LiveView::DiskFile final : public File {
   }
 
   LiveDisk& disk_;
+  const std::atomic<bool>& first_;
 };
 
 LiveView::LiveView(std::shared_ptr<LiveDisk> disk, vhdx::BlockPlan plan)
-    : disk_(std::move(disk)), file_(std::make_unique<DiskFile>(*disk_)), plan_(std::move(plan)) {}
+    : disk_(std::move(disk)),
+      file_(std::make_unique<DiskFile>(*disk_, planned_)),
+      plan_(std::move(plan)) {}
 
 Result<std::unique_ptr<LiveView>> LiveView::of(std::shared_ptr<LiveDisk> disk) {
   VHDXM_TRY(auto plan, plan_of(*disk));

@@ -34,7 +34,7 @@ Result<std::optional<VerifyRange>> LiveVerify::read_next() {
     const std::uint64_t wished = std::max(whole - at_, kVerifyPageBytes);
     range.length = std::min({wished, size - at_, std::uint64_t{buffer.bytes().size()}});
     const auto bytes = buffer.bytes().first(static_cast<std::size_t>(range.length));
-    VHDXM_TRY_VOID(disk.read(at_, bytes));
+    VHDXM_TRY_VOID(disk.read_passing(at_, bytes));
     range.hashes = page_hashes(bytes, hash_seed_);
   }
   at_ += range.length;

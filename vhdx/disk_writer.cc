@@ -114,10 +114,10 @@ Result<void> DiskWriter::for_each_piece(std::uint64_t offset, std::uint64_t leng
   return {};
 }
 
-Result<void> DiskWriter::read(std::uint64_t offset, std::span<std::byte> out) {
+Result<void> DiskWriter::read(std::uint64_t offset, std::span<std::byte> out, Reading reading) {
   VHDXM_TRY_VOID(check_range(offset, out.size(), "a range to read"));
   return for_each_piece(offset, out.size(), [&](const Piece& piece, std::size_t done) {
-    return read_piece(piece, out.subspan(done, static_cast<std::size_t>(piece.length)));
+    return read_piece(piece, out.subspan(done, static_cast<std::size_t>(piece.length)), reading);
   });
 }
 
@@ -273,12 +273,13 @@ Result<void> DiskWriter::set_entry(std::uint64_t block, PayloadState state,
                                     std::as_bytes(std::span(&raw, 1)));
 }
 
-Result<void> DiskWriter::read_piece(const Piece& piece, std::span<std::byte> out) {
+Result<void> DiskWriter::read_piece(const Piece& piece, std::span<std::byte> out, Reading reading) {
   const std::shared_lock lock(stripe_of(piece.block));
   VHDXM_TRY(const Entry entry, entry_of(piece.block));
   switch (entry.state) {
     case PayloadState::kFullyPresent:
-      return read_exact_at(leaf_->file(), entry.file_offset + piece.in_block, out, kPayload);
+      return read_exact_at(leaf_->file(), entry.file_offset + piece.in_block, out, kPayload,
+                           reading);
     case PayloadState::kPartiallyPresent:
       return read_partial(piece, entry, out);
     case PayloadState::kNotPresent:

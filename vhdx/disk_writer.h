@@ -51,7 +51,9 @@ class DiskWriter {
   DiskWriter& operator=(const DiskWriter&) = delete;
 
   /// Units of all: bytes, multiples of the logical sector size, inside the disk.
-  Result<void> read(std::uint64_t offset, std::span<std::byte> out);
+  /// `reading`: of what the disk's own file holds.
+  Result<void> read(std::uint64_t offset, std::span<std::byte> out,
+                    Reading reading = Reading::kUsual);
   Result<void> write(std::uint64_t offset, std::span<const std::byte> bytes);
   /// Makes the range read as zero. Whole blocks give their room back, unless the disk is fixed.
   Result<void> write_zeroes(std::uint64_t offset, std::uint64_t length);
@@ -125,7 +127,7 @@ class DiskWriter {
   Result<Entry> entry_of(std::uint64_t block);
   Result<void> set_entry(std::uint64_t block, PayloadState state, std::uint64_t file_offset);
 
-  Result<void> read_piece(const Piece& piece, std::span<std::byte> out);
+  Result<void> read_piece(const Piece& piece, std::span<std::byte> out, Reading reading);
   Result<void> read_partial(const Piece& piece, const Entry& entry, std::span<std::byte> out);
   Result<void> read_parent(std::uint64_t offset, std::span<std::byte> out);
   Result<std::uint64_t> map_piece(const Piece& piece, RunList& runs);

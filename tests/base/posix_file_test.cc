@@ -198,6 +198,49 @@ TEST_F(PosixFileTest, ReadsThatPreferTheCacheLeaveItAsItIs) {
   expect_content(kSize, 4096, 1000);
 }
 
+// What somebody else uses stays, all else is as cold as before, and what is written meanwhile is
+// not lost.
+TEST_F(PosixFileTest, PassingReadsLeaveTheCacheAsItIs) {
+  constexpr std::size_t kSize = 6 << 20;
+  constexpr std::size_t kEnd = kSize + 1000;
+  const std::string path = make("f", kEnd, 'x');
+  BufferPool pool(8 << 20, 1);
+  const Buffer buffer = pool.acquire();
+  const auto memory = buffer.bytes();
+  std::vector<std::byte> expected(kEnd);
+  for (std::size_t i = 0; i < kEnd; ++i) expected[i] = static_cast<std::byte>(i / 4096 + i % 251);
+  auto file = PosixFile::open(path, kReadWrite).value();
+  ASSERT_FALSE(file->write_at(0, expected).has_error());
+  if (!test::drop_cached(file->fd(), kSize)) {
+    GTEST_SKIP() << "this file system keeps all in its cache";
+  }
+  const auto expect_content = [&](std::size_t offset, std::size_t length, std::size_t there) {
+    std::fill(memory.begin(), memory.end(), std::byte{0xee});
+    ASSERT_EQ(file->read_passing_at(offset, memory.first(length)).value(), there);
+    ASSERT_TRUE(std::equal(memory.begin(), memory.begin() + static_cast<std::ptrdiff_t>(there),
+                           expected.begin() + static_cast<std::ptrdiff_t>(offset)));
+  };
+  for (std::size_t at = 0; at < kSize; at += 1 << 20) expect_content(at, 1 << 20, 1 << 20);
+  EXPECT_EQ(test::cached_pages(file->fd(), 0, kSize), 0U) << "of a file that was cold";
+
+  // Pages that a guest uses: one that it reads, one that it writes.
+  auto guest = PosixFile::open(path, kReadWrite).value();
+  ASSERT_EQ(::posix_fadvise(guest->fd(), 0, 0, POSIX_FADV_RANDOM), 0);
+  ASSERT_EQ(guest->read_some_at(3 << 20, memory.first(4096)).value(), 4096U);
+  std::fill_n(expected.begin() + (5 << 20), 4096, std::byte{7});
+  ASSERT_FALSE(guest->write_at(5 << 20, std::span(expected).subspan(5 << 20, 4096)).has_error());
+  const std::size_t warm = test::cached_pages(file->fd(), 0, kSize);
+  ASSERT_GE(warm, 2U);
+  expect_content(0, kSize, kSize);
+  EXPECT_EQ(test::cached_pages(file->fd(), 3 << 20, 4096), 1U);
+  EXPECT_EQ(test::cached_pages(file->fd(), 5 << 20, 4096), 1U);
+  EXPECT_LE(test::cached_pages(file->fd(), 0, kSize), warm + 2 * 16) << "their 64 KiB at most";
+  // Up to and over the end, and what is aligned to nothing.
+  expect_content(4 << 20, 4 << 20, kEnd - (4 << 20));
+  expect_content(kSize, 1 << 20, 1000);
+  expect_content(77, 1 << 20, 1 << 20);
+}
+
 TEST_F(PosixFileTest, AWriteOutThatFailedIsToldByEverySyncAfterIt) {
   make("f", 1 << 20, 'x');
   auto file = PosixFile::open(folder_ / "f", kDirect).value();

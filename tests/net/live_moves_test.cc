@@ -12,6 +12,7 @@
 #include "tests/net/live_guest.h"
 #include "tests/net/live_moves.h"
 #include "tests/net/tcp_proxy.h"
+#include "tests/support/cached_pages.h"
 #include "tests/support/expect_error.h"
 #include "tests/support/sample_data.h"
 
@@ -50,6 +51,22 @@ TEST_F(LiveMoves, DiskMovesWhileItIsWritten) {
   EXPECT_TRUE(live.pause.has_value());
   EXPECT_EQ(gate_->state(), WriteGate::State::kFenced);
   EXPECT_EQ(receiver.count(ReceiverEvent::Type::kDiskArrived), 1U);
+}
+
+TEST_F(LiveMoves, WhatIsColdAtTheSourceStaysSo) {
+  RunningReceiver receiver(live_receiver_options());
+  const auto disk = make("a.vhdx");
+  const auto file = PosixFile::open(source_ / "a.vhdx", {}).value();
+  const auto bytes = static_cast<std::size_t>(file->size().value());
+  if (!test::drop_cached(file->fd(), bytes)) {
+    GTEST_SKIP() << "this file system keeps all in its cache";
+  }
+  LiveSenderOptions options = options_for({{disk, "a.vhdx"}}, receiver.port());
+  options.sender.verify = true;  // it reads it twice
+  LiveSender sender(options, cutover_);
+  ASSERT_TRUE(succeeded(sender.run()));
+  const std::size_t cached = test::cached_pages(file->fd(), 0, bytes);
+  EXPECT_LT(cached * 4096, 2 * kMiB) << "its tables, and nothing of 10 MiB of data";
 }
 
 TEST_F(LiveMoves, DisksOfOneGateMoveTogether) {
