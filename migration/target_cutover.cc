@@ -69,11 +69,12 @@ transfer::CutoverTarget::Step TargetCutover::on_message(
   return drain();
 }
 
-void TargetCutover::get_ready() {
+bool TargetCutover::get_ready() {
   const auto next = handover_ ? handover_->foreseen() : std::nullopt;
-  if (!next) return;
+  if (!next) return false;
   const std::lock_guard lock(host_.mutex);
   host_.arbiter.get_ready(*next);
+  return true;
 }
 
 // Closed first: whoever finds the disk under its name may open it.

@@ -54,7 +54,7 @@ class TargetCutover final : public transfer::CutoverTarget {
                                                      std::span<const std::byte> message) override;
   Step on_message(std::span<const std::byte> body,
                   const std::vector<transfer::PassLedger>& ledgers) override;
-  void get_ready() override;
+  bool get_ready() override;
   Step on_closed() override;
   void on_free() override;
   void end() override;

@@ -95,8 +95,9 @@ class CutoverTarget {
   virtual Step on_message(std::span<const std::byte> body,
                           const std::vector<PassLedger>& ledgers) = 0;
   /// After kPrepared, when the source was told: time to do what of on_closed() can be done before
-  /// it releases.
-  virtual void get_ready() {}
+  /// it releases. Returns whether what was prepared still is: a message in between may have made it
+  /// void.
+  virtual bool get_ready() = 0;
   /// After kReleased: the files of all disks are whole, durable and closed. Writes down that this
   /// host owns them, and gives them their names.
   virtual Step on_closed() = 0;

@@ -294,7 +294,7 @@ Result<std::vector<HeldRange>> IncomingDisk::held_live() const {
   std::vector<HeldRange> all;
   for (std::uint64_t at = 0; gone_on_with_ && at < virtual_bytes();) {
     extents.clear();
-    VHDXM_TRY(at, live_->map(at, virtual_bytes() - at, extents));
+    VHDXM_TRY(at, live()->map(at, virtual_bytes() - at, extents));
     for (const vhdx::Extent& extent : extents) {
       if (extent.kind != vhdx::ExtentKind::kData) continue;
       const std::uint64_t end = extent.virtual_offset + extent.length;
@@ -386,7 +386,7 @@ std::uint64_t IncomingDisk::cell_length(std::uint64_t offset) const {
 // What is in the partial already has not to be copied; what an earlier job brought was of this
 // disk.
 Result<IncomingDisk::Place> IncomingDisk::place_of(std::uint64_t offset, std::uint64_t length) {
-  if (live_) return Place::kPartial;
+  if (kind_ == JobKind::kLive) return Place::kPartial;
   if (gone_on_with_) {
     VHDXM_TRY(const bool here, writer_->holds(offset, length));
     if (here) return Place::kPartial;
@@ -406,8 +406,8 @@ Result<Hash128> IncomingDisk::hash_cell(Place place, std::uint64_t offset,
 }
 
 Result<Hash128> IncomingDisk::hash_of_partial(std::uint64_t offset, std::span<std::byte> bytes) {
-  if (live_) {
-    VHDXM_TRY_VOID(live_->read(offset, bytes));
+  if (kind_ == JobKind::kLive) {
+    VHDXM_TRY_VOID(live()->read(offset, bytes));
     SectorPresence all(bytes.size(), offer_.description.geometry.logical_sector_bytes);
     all.set(0, bytes.size());
     return all_zero(bytes) ? Hash128{} : cell_hash(bytes, all, hash_seed_);
@@ -546,7 +546,8 @@ Result<void> IncomingDisk::apply_unchecked(const FrameHeader& frame,
                                            std::span<const std::byte> payload,
                                            std::span<std::byte> scratch, Place place) {
   if (frame.kind == FrameKind::kSame) return apply_same(frame, scratch, place);
-  if (frame.kind != FrameKind::kData && live_) return blame_peer(clear_live(frame));
+  const bool in_use = kind_ == JobKind::kLive;
+  if (frame.kind != FrameKind::kData && in_use) return blame_peer(clear_live(frame));
   if (frame.kind != FrameKind::kData) {
     return blame_peer(
         writer_->mark(extent_kind(frame.kind), frame.virtual_offset, frame.raw_length));
@@ -556,8 +557,8 @@ Result<void> IncomingDisk::apply_unchecked(const FrameHeader& frame,
                  .where = "payload of the extent at this byte of the disk",
                  .offset = frame.virtual_offset};
   }
-  return blame_peer(live_ ? live_->write(frame.virtual_offset, payload)
-                          : writer_->write(frame.virtual_offset, payload));
+  return blame_peer(in_use ? live()->write(frame.virtual_offset, payload)
+                           : writer_->write(frame.virtual_offset, payload));
 }
 
 // Reads as zero from here on: blocks that it covers as a whole become what the source's are, parts
@@ -573,7 +574,7 @@ Result<void> IncomingDisk::clear_live(const FrameHeader& frame) {
     return Error{.code = BaseErrc::kOutOfRange, .where = "a range of the disk", .offset = begin};
   }
   if (pass_ == 1 && partial_ != PartialState::kResumed) return {};
-  if (frame.kind == FrameKind::kZero) return live_->write_zeroes(begin, frame.raw_length);
+  if (frame.kind == FrameKind::kZero) return live()->write_zeroes(begin, frame.raw_length);
   const std::uint64_t end = begin + frame.raw_length;
   const std::uint64_t block_bytes = offer_.description.geometry.block_bytes;
   const std::uint64_t whole_begin =
@@ -581,14 +582,14 @@ Result<void> IncomingDisk::clear_live(const FrameHeader& frame) {
   const std::uint64_t whole_end =
       end == virtual_bytes() ? end : std::max(whole_begin, end / block_bytes * block_bytes);
   const bool fixed = offer_.description.geometry.type == vhdx::DiskType::kFixed;
-  if (fixed || whole_begin >= whole_end) return live_->write_zeroes(begin, frame.raw_length);
-  VHDXM_TRY_VOID(live_->write_zeroes(begin, whole_begin - begin));
-  VHDXM_TRY_VOID(live_->trim(whole_begin, whole_end - whole_begin));
-  return live_->write_zeroes(whole_end, end - whole_end);
+  if (fixed || whole_begin >= whole_end) return live()->write_zeroes(begin, frame.raw_length);
+  VHDXM_TRY_VOID(live()->write_zeroes(begin, whole_begin - begin));
+  VHDXM_TRY_VOID(live()->trim(whole_begin, whole_end - whole_begin));
+  return live()->write_zeroes(whole_end, end - whole_end);
 }
 
 Result<void> IncomingDisk::sync() {
-  auto synced = live_ ? live_->flush() : writer_->sync();
+  auto synced = kind_ == JobKind::kLive ? live()->flush() : writer_->sync();
   if (synced.has_error()) {
     const std::lock_guard lock(mutex_);
     if (!failure_) failure_ = synced.error();
@@ -617,7 +618,7 @@ Result<Hash128> IncomingDisk::seal(const EndDisk& end) {
       return *failure_;
     }
   }
-  if (live_) {
+  if (kind_ == JobKind::kLive) {
     VHDXM_TRY_VOID(sync());
     pass_ = 2;
     return ledger_.sum();
@@ -641,7 +642,7 @@ PassLedger IncomingDisk::pass_ledger() {
 Result<std::vector<std::uint32_t>> IncomingDisk::differing_pages(const VerifyRange& range) {
   // Aligned, so that reads go past the page cache: what arrived may still be in there.
   const Buffer buffer = hash_pool_.acquire();
-  return transfer::differing_pages(*live_, range, hash_seed_, buffer.bytes());
+  return transfer::differing_pages(*live(), range, hash_seed_, buffer.bytes());
 }
 
 Result<void> IncomingDisk::end_pass(const PassLedger& theirs) {
@@ -663,6 +664,11 @@ Result<void> IncomingDisk::end_pass(const PassLedger& theirs) {
   return {};
 }
 
+std::shared_ptr<vhdx::DiskWriter> IncomingDisk::live() const {
+  const std::lock_guard lock(live_mutex_);
+  return live_;
+}
+
 Result<void> IncomingDisk::close_ahead() {
   if (closed_ahead_) return {};
   VHDXM_TRY_VOID(live_->close());
@@ -672,7 +678,10 @@ Result<void> IncomingDisk::close_ahead() {
 
 Result<void> IncomingDisk::reopen() {
   if (!closed_ahead_) return {};
-  VHDXM_TRY(live_, vhdx::DiskWriter::over(file_, {}, {.direct = true}));
+  VHDXM_TRY(std::shared_ptr<vhdx::DiskWriter> again,
+            vhdx::DiskWriter::over(file_, {}, {.direct = true}));
+  const std::lock_guard lock(live_mutex_);
+  live_ = std::move(again);
   closed_ahead_ = false;
   return {};
 }

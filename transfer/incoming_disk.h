@@ -136,6 +136,9 @@ class IncomingDisk final : public FrameSink {
   Result<bool> resume_partial(const vhdx::BlockPlan& plan);
   Result<void> open_live(const vhdx::BlockPlan& plan, const JobId& job_id);
   Result<bool> resume_live(const JobJournal& mine);
+  /// The disk as it is open now: reopen() changes it, and a sender may have not waited for what
+  /// other threads still do with it.
+  std::shared_ptr<vhdx::DiskWriter> live() const;
   /// Puts aside what may be of use, as the former file; what it is of.
   Result<std::optional<BegunFile>> put_aside(const std::optional<JobJournal>& journal);
   std::uint64_t bytes_held_by(const Directory& folder, const std::string& name,
@@ -171,7 +174,9 @@ class IncomingDisk final : public FrameSink {
   std::shared_ptr<PosixFile> file_;
   const JobKind kind_;
   std::unique_ptr<vhdx::BulkWriter> writer_;  ///< kCopy.
-  std::unique_ptr<vhdx::DiskWriter> live_;    ///< kLive.
+  /// kLive; see live().
+  std::shared_ptr<vhdx::DiskWriter> live_;
+  mutable std::mutex live_mutex_;
   std::optional<vhdx::BlockPlan> live_plan_;  ///< kLive: of pass 1.
   bool closed_ahead_ = false;                 ///< kLive.
   /// Whose frames may come; 0 of kCopy.

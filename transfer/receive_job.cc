@@ -714,9 +714,9 @@ void ReceiveJob::act(ReceiverSession::DeliverHandover& action) {
 void ReceiveJob::get_ready() {
   work_in_order(
       [this, disks = live_disks_] {
+        if (!target_->get_ready()) return false;
         // What fails here fails when it is due, too, and is told then.
         for (const auto& disk : disks) (void)disk->close_ahead().has_error();
-        target_->get_ready();
         return true;
       },
       [](ReceiveJob&, bool) {});

@@ -89,5 +89,30 @@ TEST_F(TargetCutoverTest, AFolderThatIsNotThereIsRefusedBeforeAnythingIsWritten)
   EXPECT_TRUE(std::filesystem::is_empty(fast_.path()));
 }
 
+// What is done ahead for a release must not be done for one that will not come.
+TEST_F(TargetCutoverTest, GetsReadyOnlyForWhatIsPrepared) {
+  const transfer::JobId job{7};
+  TargetCutover cutover(host_, paths_, hooks());
+  ASSERT_TRUE(test::succeeded(cutover.begin(job, {disk("a.vhdx", "")}, introduction(1))));
+  EXPECT_FALSE(cutover.get_ready());
+  const JobRecord receiving = store_.job(job).value().value();
+  HandoverTerms terms = receiving.terms();
+  terms.attempt = AttemptId::random();
+  const auto say = [&](const HandoverMessage& message) {
+    return cutover.on_message(encode(message), {{.ledger = terms.disks[0].ledger}}).state;
+  };
+  EXPECT_EQ(say(Prepare{1, terms}), transfer::CutoverTarget::State::kPrepared);
+  EXPECT_TRUE(cutover.get_ready());
+  EXPECT_EQ(store_.job(job).value()->state, JobState::kPrepared) << "nothing follows from it";
+  EXPECT_EQ(say(Void{.job = job, .number = 1, .attempt = terms.attempt}),
+            transfer::CutoverTarget::State::kReceiving);
+  EXPECT_FALSE(cutover.get_ready());
+  EXPECT_EQ(store_.job(job).value()->state, JobState::kReceiving);
+  cutover.end();
+  for (const std::string& name : state_.list().value()) {
+    EXPECT_FALSE(name.ends_with(kNewEnding)) << name;
+  }
+}
+
 }  // namespace
 }  // namespace vhdxm::migration

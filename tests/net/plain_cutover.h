@@ -82,12 +82,14 @@ class PlainTarget final : public CutoverTarget {
   Step on_message(std::span<const std::byte> body, const std::vector<PassLedger>&) override {
     switch (letter_of(body)) {
       case 'p':
+        prepared_ = true;
         if (deaf_ > 0) {
           --deaf_;
           return {.state = State::kPrepared};  // and its word is lost
         }
         return {.state = State::kPrepared, .messages = {word('P')}};
       case 'v':
+        prepared_ = false;
         return {.state = State::kReceiving, .messages = {word('V')}};
       case 'r':
         return {.state = State::kReleased};
@@ -95,6 +97,7 @@ class PlainTarget final : public CutoverTarget {
         return {.state = State::kFailed, .problem = "what?"};
     }
   }
+  bool get_ready() override { return prepared_; }
   Step on_closed() override {
     for (const std::string& name : names_) {
       std::filesystem::rename(folder_ + "/" + name + ".partial", folder_ + "/" + name);
@@ -106,6 +109,7 @@ class PlainTarget final : public CutoverTarget {
  private:
   const std::string folder_;
   std::atomic<int>& deaf_;
+  bool prepared_ = false;
   std::vector<std::string> names_;
 };
 
