@@ -75,7 +75,7 @@ TEST_F(LiveVerifies, WhatNobodyWritesIsTheSame) {
   const LiveGuest guest(disk, seed_);
   const auto result = run(verified({{disk, "a.vhdx"}}, receiver.port()));
   ASSERT_TRUE(succeeded(result));
-  EXPECT_EQ(verifying_, 1U);
+  EXPECT_GE(verifying_, 1U);
   ASSERT_TRUE(live_.verified_bytes.has_value());
   EXPECT_GE(*live_.verified_bytes, 10 * kMiB) << "all of its data, and no holes";
   EXPECT_LE(*live_.verified_bytes, 11 * kMiB);
