@@ -217,6 +217,8 @@ TEST_F(LivingReceiver, NeverSaysThatTheJobIsDone) {
 TEST_F(LivingReceiver, NeverReads) {
   auto geometry = test::small_geometry(std::uint64_t{64} << 40);
   options_.disk_path = test::write_disk(source_, "large.vhdx", test::data_disk(geometry, 0, 1));
+  // It says nothing either, and a sanitizer may take a minute over such a plan.
+  options_.timeouts.silence = 10min;
   receiver_.emplace(key_);
   options_.port = receiver_->listener.port();
   RunningSender sender(options_);
