@@ -585,9 +585,9 @@ class ServiceTest(support.DiskTest):
         self.refused(here.command("move", "web01"), 2, "--to")
         self.refused(here.command("move", "web01", *to, "--key-file", self.folder / "nokey"), 1,
                      "nokey")
-        for member in ("verify", "live"):
+        for member, value in (("flatten", True), ("live", True), ("verify", 1)):
             status, answer = here.ask("POST", "/v1/jobs",
-                                      {"disk": "web01", "to": to[1], member: True})
+                                      {"disk": "web01", "to": to[1], member: value})
             self.assertEqual(status, 400)
             self.assertIn(member, answer["error"]["message"])
         self.refused(here.command("status", "none"), 2, "none")
