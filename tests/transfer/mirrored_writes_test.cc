@@ -106,12 +106,13 @@ class MirroredGuest {
     EXPECT_TRUE(succeeded(disk_.read(begin_, model_)));
   }
 
-  void run(unsigned writes, const std::atomic<bool>& mirrored) {
+  /// `period`: odd while every write is mirrored; another one whenever that begins or ends.
+  void run(unsigned writes, const std::atomic<unsigned>& period) {
     for (unsigned i = 0; i < writes; ++i) {
-      const bool before = mirrored;
+      const unsigned before = period;
       change();
-      // Unless it was told in between that nobody waits any more.
-      if (before && mirrored) expect_there(last_, last_bytes_);
+      // Unless nobody waited any more for a while in between.
+      if (before % 2 == 1 && period == before) expect_there(last_, last_bytes_);
     }
     ended = true;
   }
@@ -177,7 +178,7 @@ TEST(MirroredWrites, AreAtTheOtherSideWhenTheyAreAcknowledged) {
   for (const MovingDisk& one : disks) {
     ASSERT_TRUE(succeeded(one.disk->write(0, old, LiveDisk::Durability::kAtFlush)));
   }
-  std::atomic<bool> mirrored{true};
+  const std::atomic<unsigned> period{1};
   const auto mirror_on = [&] {
     copier.queue()->start_mirroring({.patience = 1h, .copy_bytes_max = 256 * 1024, .pass_min = {}});
   };
@@ -191,7 +192,7 @@ TEST(MirroredWrites, AreAtTheOtherSideWhenTheyAreAcknowledged) {
        {std::pair(0U, 512U), std::pair(0U, 512U + 1025U * 1024), std::pair(1U, 2U * 1024 * 1024)}) {
     guests.push_back(
         std::make_unique<MirroredGuest>(*disks[disk].disk, copier, disk, begin, kOwn, random()));
-    threads.emplace_back([&guest = *guests.back(), &mirrored] { guest.run(250, mirrored); });
+    threads.emplace_back([&guest = *guests.back(), &period] { guest.run(250, period); });
   }
   std::uint32_t pass = 2;
   const auto running = [&] {
@@ -227,25 +228,27 @@ TEST(MirroredWrites, GuestsThatStopBeingMirroredLoseNothing) {
   ASSERT_TRUE(succeeded(source));
   Copier copier(**source, random);
   copier.first_pass(0, [] {});
-  std::atomic<bool> mirrored{true};
+  std::atomic<unsigned> period{0};
   MirroredGuest guest(*disk, copier, 0, 0, 2 * 1024 * 1024, random());
   std::uint32_t pass = 2;
-  copier.queue()->start_mirroring({.patience = 1h, .copy_bytes_max = 256 * 1024, .pass_min = {}});
+  // The period is of those who wait for certain: it begins after mirroring has, and ends before.
+  const auto on = [&] {
+    copier.queue()->start_mirroring({.patience = 1h, .copy_bytes_max = 256 * 1024, .pass_min = {}});
+    if (period % 2 == 0) ++period;
+  };
+  const auto off = [&] {
+    if (period % 2 == 1) ++period;
+    copier.queue()->stop_mirroring();
+  };
+  on();
   (*source)->mirror_over(copier.queue());
-  std::thread thread([&] { guest.run(400, mirrored); });
+  std::thread thread([&] { guest.run(400, period); });
   // On and off, in the middle of passes, too.
   for (; !guest.ended; ++pass) {
-    mirrored = random() % 2 == 0;
-    if (mirrored) {
-      copier.queue()->start_mirroring(
-          {.patience = 1h, .copy_bytes_max = 256 * 1024, .pass_min = {}});
-    }
+    random() % 2 == 0 ? on() : off();
     copier.pass(pass, [&] {
-      if (random() % 64 != 0) return;
-      mirrored = false;
-      copier.queue()->stop_mirroring();
+      if (random() % 64 == 0) off();
     });
-    if (!mirrored) copier.queue()->stop_mirroring();
   }
   thread.join();
   copier.queue()->stop_mirroring();
