@@ -4,7 +4,7 @@
 // page that the destination reads otherwise was either written meanwhile, and is marked dirty by
 // the time that every write which could have been seen has finished, or it is not what was sent.
 // Then the job ends, before anything is handed over. Why not after the hand-over:
-// docs/decisions/.
+// docs/decisions/008.
 #pragma once
 
 #include <cstdint>

@@ -5,11 +5,9 @@
 
 #include <algorithm>
 #include <functional>
-#include <optional>
 
 #include "tests/net/live_guest.h"
 #include "tests/net/live_moves.h"
-#include "tests/net/tcp_proxy.h"
 #include "tests/support/expect_error.h"
 #include "transfer/errc.h"
 
@@ -168,7 +166,6 @@ TEST_F(LiveVerifies, APageThatRottedEndsTheJobBeforeAnythingIsHandedOver) {
   receiver.wait_for(ReceiverEvent::Type::kJobFailed);
   EXPECT_EQ(names_in(target_), Names{}) << "what cannot be relied on is not gone on with";
   // Another attempt, to a disk that holds what it is given.
-  verifying_ = 0;
   PlainSource cutover(*gate_);
   LiveSender again(verified({{disk, "a.vhdx"}}, receiver.port()), cutover);
   ASSERT_TRUE(succeeded(again.run()));

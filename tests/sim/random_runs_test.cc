@@ -63,13 +63,18 @@ TEST_P(RandomRuns, KeepEveryPromise) {
             << " in doubt, " << sum.forced << " forced\n";
   // They go where it hurts. Of 240,000 runs, 34 in 100 had a release, 206 in 100 a death, 5.1 in
   // 100 a void attempt and 16 in 100 a mirrored write; 6 in 1000 ended in doubt, 21 in 1000 moved
-  // back, 1.4 in 1000 were forced. The bounds are a fifth to a half of that, so that chance does
-  // not fail them.
+  // back, 1.4 in 1000 were forced.
+  const bool many = runs >= 20'000;
   EXPECT_GT(sum.releases, runs / 10);
   EXPECT_GT(sum.deaths, runs / 2);
-  EXPECT_GT(sum.voided, runs / 100);
-  EXPECT_GT(sum.mirrored, runs / 20);
-  if (runs >= 20'000) {
+  // In a thousand runs there are 51, with a deviation of 7: of so few not as much can be asked.
+  EXPECT_GT(sum.voided, runs / (many ? 25 : 100));
+  EXPECT_GT(sum.mirrored, runs / 12);
+  if (runs >= 2000) {
+    EXPECT_GT(sum.doubts, 0U);
+    EXPECT_GT(sum.moves_back, 0U);
+  }
+  if (many) {
     EXPECT_GT(sum.doubts, runs / 1000);
     EXPECT_GT(sum.forced, runs / 5000);
     EXPECT_GT(sum.moves_back, runs / 200);
