@@ -26,12 +26,16 @@ if(VHDXM_LIBFUZZER)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
-# vhdxm_compile_together(TARGET): several files as one, in builds whose only use is to be tested. Half of the
+# vhdxm_compile_together(TARGET [LIGHT]): several files as one, in builds whose only use is to be tested. Half of the
 # time goes into what headers define, sanitized once for each file that includes them. So names in the
 # anonymous namespaces of a folder must differ, see tests/lint/rules/names.py; the other builds compile each file alone, with every warning.
+# LIGHT: the time goes into other folders' code, so this one's is not optimized either (a third of the time).
 function(vhdxm_compile_together target)
   if(NOT VHDXM_COMPILE_FAST)
     return()
+  endif()
+  if("LIGHT" IN_LIST ARGN)
+    target_compile_options(${target} PRIVATE -O0)
   endif()
   set_target_properties(${target} PROPERTIES UNITY_BUILD ON UNITY_BUILD_BATCH_SIZE 8)
   target_compile_options(${target} PRIVATE -Wno-shadow)

@@ -1,7 +1,5 @@
 #include "migration/ownership_store.h"
 
-#include <fmt/format.h>
-
 #include <algorithm>
 #include <utility>
 
@@ -93,12 +91,6 @@ Error refusal(Errc errc, const char* where, const DiskPlace& place) {
   return Error{.code = errc, .where = where, .subject = place.folder + "/" + place.name};
 }
 
-std::string hex(const JobId& id) {
-  std::string text;
-  for (const std::uint8_t byte : id) text += fmt::format("{:02x}", byte);
-  return text;
-}
-
 }  // namespace
 
 std::string OwnershipStore::owner_name(const DiskPlace& place) {
@@ -111,7 +103,7 @@ std::string OwnershipStore::released_name(const DiskPlace& place) {
   return place.name + std::string(transfer::kReleasedEnding);
 }
 std::string OwnershipStore::record_name(const JobId& job) {
-  return hex(job) + kJobRecordEnding;
+  return transfer::hex_of(job) + kJobRecordEnding;
 }
 
 Result<void> OwnershipStore::replace(OwnershipFiles& folder, const std::string& name,

@@ -48,6 +48,7 @@ void visit(Fields&& fields, Job& job) {
   fields.number("max_pause_ms", job.max_pause_ms, ServiceJob::kMaxPauseMsMax, false);
   fields.text("cutover", job.cutover, false);
   fields.text("mirror", job.mirror, false);
+  fields.text("after", job.after, false);
   fields.flag("verify", job.verify, false);
   fields.text("created", job.created, true);
   fields.text("started", job.started, true);
@@ -134,7 +135,7 @@ std::string ServiceJob::disk_names() const {
 bool ServiceJob::asks_the_same(const ServiceJob& other) const {
   const auto wish = [](const ServiceJob& job) {
     return std::tie(job.disks, job.host, job.port, job.key_file, job.mode, job.streams, job.limit,
-                    job.max_pause_ms, job.cutover, job.mirror, job.verify);
+                    job.max_pause_ms, job.cutover, job.mirror, job.after, job.verify);
   };
   return wish(*this) == wish(other);
 }
@@ -242,6 +243,9 @@ Result<ServiceJob> decode_service_job(const std::string& text, const std::string
   if (complaint.empty() && job.mirror != "auto" && job.mirror != "always" &&
       job.mirror != "never") {
     complaint = "mirror: must be auto, always or never";
+  }
+  if (complaint.empty() && job.after != "fence" && job.after != "forward") {
+    complaint = "after: must be fence or forward";
   }
   bool known = false;
   for (const State one : kAllStates) {

@@ -68,6 +68,7 @@ struct ServiceJob {
   std::uint64_t max_pause_ms = 0;  ///< 0: the default.
   std::string cutover = "auto";    ///< Or "manual": when somebody says so.
   std::string mirror = "auto";     ///< Or "always", "never": Convergence::Mirror.
+  std::string after = "fence";     ///< Or "forward": what clients here are served then.
   bool verify = false;             ///< Both sides read again before anything is handed over.
   // How it is.
   State state = State::kQueued;

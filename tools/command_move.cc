@@ -46,7 +46,8 @@ class MoveCommand final : public Command {
             "Clients may use the disk meanwhile, and may come and go. When what is left to send "
             "fits the pause that is allowed, writes wait, both hosts write down that the other "
             "one owns the disk, and from then on writes are refused here (EPERM; reads go on). "
-            "If nobody uses it, nobody waits.\n"
+            "If nobody uses it, nobody waits. With --after forward clients that cannot be moved go "
+            "on: what they ask for is done by the other host.\n"
             "The disks of a group (`disk add --group`) move together, in one job, and change hands "
             "at the same instant: name all of them, or the group.\n"
             "Disks are registered first (`disk add`); read-only and differencing ones cannot "
@@ -63,6 +64,8 @@ class MoveCommand final : public Command {
              "each into another of the other host's storage folders"},
             {"vhdx-migrate move web01 --to newhost --max-pause 20ms",
              "while a guest uses it, which waits for 20 ms at most until the hand-over"},
+            {"vhdx-migrate move web01 --to newhost --after forward",
+             "clients here go on with the disk there, until one there writes"},
             {"vhdx-migrate move web01 --to newhost --id web01-2026", "run twice, it is one job"}}};
   }
 
@@ -91,6 +94,9 @@ class MoveCommand final : public Command {
                    "acknowledge writes when both hosts have them: when nothing else lets a disk "
                    "that is written faster than it is sent converge, from the second pass on, or "
                    "not at all");
+    options.choice("--after", after_, {"fence", "forward"},
+                   "what becomes of clients that stay connected here: their writes are refused, or "
+                   "all they ask for goes to the other host, until a client there writes");
     options.flag("--verify", verify_,
                  "both hosts read again what was copied and compare, before anything is handed "
                  "over; what is written meanwhile is left out");
@@ -176,6 +182,7 @@ class MoveCommand final : public Command {
     if (max_pause_ms_) wish["max_pause_ms"] = *max_pause_ms_;
     if (!cutover_.empty()) wish["cutover"] = cutover_;
     if (!mirror_.empty()) wish["mirror"] = mirror_;
+    if (!after_.empty()) wish["after"] = after_;
     if (verify_) wish["verify"] = true;
     if (!id_.empty()) wish["id"] = json_text(id_);
     return wish;
@@ -196,6 +203,7 @@ class MoveCommand final : public Command {
   std::optional<std::uint64_t> max_pause_ms_;
   std::string cutover_;
   std::string mirror_;
+  std::string after_;
   bool verify_ = false;
 };
 

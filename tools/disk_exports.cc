@@ -109,6 +109,26 @@ std::optional<std::string> DiskExports::move(const std::string& name, const std:
   return watch->move(id);
 }
 
+Result<transfer::ForwardDoor> DiskExports::forward(const std::string& path,
+                                                   const std::string& job) {
+  std::shared_ptr<MoverWatch> watch;
+  std::string name;
+  {
+    const std::lock_guard lock(mutex_);
+    for (const auto& [key, one] : watches_) {
+      for (const migration::RegisteredDisk& disk : one->disks()) {
+        if (disk.path != path) continue;
+        watch = one;
+        name = disk.name;
+      }
+    }
+  }
+  if (watch != nullptr) return watch->forward(name, job);
+  return Error{.code = transfer::Errc::kBusy,
+               .where = "it is not exported here, or not yet",
+               .subject = path};
+}
+
 bool DiskExports::has_mover(const migration::RegisteredDisk& disk) const {
   const auto places = mover_places(setting_.run_folder, MoverWatch::key_of(disk));
   const auto lock = ProcessLock::take(places.lock);
@@ -119,9 +139,9 @@ void DiskExports::expect(const MoverSet& disks) {
   put(disks, MoverWatch::Purpose::kExpect);
 }
 
-void DiskExports::taken(const std::string& name) {
+void DiskExports::taken(const std::string& name, const std::string& job) {
   const auto watch = find(name);
-  if (watch != nullptr && watch->expects()) watch->taken();
+  if (watch != nullptr && watch->expects()) watch->taken(job);
 }
 
 bool DiskExports::confirm(const std::string& name) {

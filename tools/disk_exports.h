@@ -51,13 +51,16 @@ class DiskExports {
   /// Has the mover of a disk move its disks, as the record of job `id` says. Returns when the job
   /// has begun; why it has not, where its record does not say so.
   std::optional<std::string> move(const std::string& name, const std::string& id);
+  /// As MoverWatch::forward(), of the disk whose file that is.
+  Result<transfer::ForwardDoor> forward(const std::string& path, const std::string& job);
   /// Whether a mover of that disk lives, begun here or not.
   bool has_mover(const migration::RegisteredDisk& disk) const;
 
   /// Disks are arriving: their mover is started, and waits. Requires: none of them is exported.
   void expect(const MoverSet& disks);
-  /// This host owns the disks that were expected: the mover opens them. Does not wait.
-  void taken(const std::string& name);
+  /// This host owns the disks that were expected, and came by `job`: the mover opens them. Does not
+  /// wait.
+  void taken(const std::string& name, const std::string& job);
   /// They are this host's for good. False: they were not expected.
   bool confirm(const std::string& name);
   /// They do not arrive: the mover ends.

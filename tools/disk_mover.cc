@@ -42,9 +42,15 @@ std::string read_disks(const json::object& request, std::vector<MoverDisks::Wish
   return "";
 }
 
+/// Of disks that have just arrived.
+struct Taken {
+  bool taken = false;
+  std::string job;  ///< That brought them; empty: nobody may forward anything.
+};
+
 /// The whole of a request that names disks. `taken`: null where it may not say so.
 std::string read_wishes(const json::object& request, std::vector<MoverDisks::Wish>& wishes,
-                        bool* taken = nullptr) {
+                        Taken* taken = nullptr) {
   std::string complaint = read_disks(request, wishes);
   if (!complaint.empty()) return complaint;
   std::int64_t version = 0;
@@ -54,7 +60,10 @@ std::string read_wishes(const json::object& request, std::vector<MoverDisks::Wis
   migration::JsonFields fields(rest);
   fields.number("version", version, kMoverProtocol, kMoverProtocol);
   fields.text("op", op);
-  if (taken != nullptr) fields.flag("taken", *taken);
+  if (taken != nullptr) {
+    fields.flag("taken", taken->taken);
+    fields.text("job", taken->job);
+  }
   return fields.finish();
 }
 
@@ -124,17 +133,20 @@ void DiskMover::note_clients() {
   if (job_ != nullptr) job_->set_in_use(in_use);
 }
 
-std::shared_ptr<MoverDisk> DiskMover::client_opens(const std::string& export_name) {
+DiskMover::Opened DiskMover::client_opens(const std::string& export_name) {
   const std::lock_guard lock(mutex_);
-  if (ending_) return nullptr;
-  auto disk = disks_.client_opens(export_name);
-  if (disk != nullptr) note_clients();
-  return disk;
+  if (ending_) return {};
+  const auto forwarded = forwarded_.find(export_name);
+  Opened opened{.disk = disks_.client_opens(forwarded ? forwarded->disk : export_name),
+                .session = std::nullopt};
+  if (forwarded) opened.session = forwarded->session;
+  if (opened.disk != nullptr) note_clients();
+  return opened;
 }
 
-void DiskMover::client_closes(const MoverDisk& disk) {
+void DiskMover::client_closes(MoverDisk& disk) {
   const std::lock_guard lock(mutex_);
-  disks_.client_closes(disk);
+  if (disks_.client_closes(disk) == 0) disk.rest();
   note_clients();
 }
 
@@ -160,6 +172,7 @@ MoverAnswer DiskMover::answer(const std::string& op, const json::object& request
   if (op == "close") return close(request);
   if (op == "end") return end(request);
   if (op == "move") return move(request);
+  if (op == "forward") return forward(request);
   return mover_error("unknown_op", fmt::format("a disk's mover does not know '{}'", op));
 }
 
@@ -170,14 +183,17 @@ MoverAnswer DiskMover::describe() {
   answer.fields["pid"] = ::getpid();
   json::array disks;
   bool writable = false;
+  bool forwards = false;
   for (const MoverDisks::View& view : disks_.list()) {
     disks.push_back(json_of(view));
     if (!view.disk->read_only()) writable = true;
+    if (view.disk->live() != nullptr && view.disk->elsewhere() != nullptr) forwards = true;
   }
   answer.fields["disks"] = std::move(disks);
   // Another host owns the disks, or will: writes are refused.
   answer.fields["fenced"] =
       writable && disks_.gate()->state() == transfer::WriteGate::State::kFenced;
+  answer.fields["forwards"] = forwards;
   const std::lock_guard lock(mutex_);
   answer.fields["ending"] = ending_;
   if (moves()) answer.fields["job"] = job_->id();
@@ -222,7 +238,7 @@ MoverAnswer DiskMover::expect(const json::object& request) {
 }
 
 MoverAnswer DiskMover::open(const json::object& request) {
-  bool taken = false;
+  Taken taken;
   std::vector<MoverDisks::Wish> wishes;
   const std::string complaint = read_wishes(request, wishes, &taken);
   if (!complaint.empty()) return mover_error("bad_request", complaint);
@@ -234,9 +250,11 @@ MoverAnswer DiskMover::open(const json::object& request) {
     }
     opening_ = true;
   }
+  // Before anybody here can write: whoever does ends it.
+  if (!taken.job.empty()) forwarded_.allow(taken.job);
   auto opened = disks_.open(wishes, [&](const MoverDisks::Wish& wish) {
-    return taken ? migration::check_taken_record(wish.path, about_.state_folder)
-                 : migration::check_owner_record(wish.path);
+    return taken.taken ? migration::check_taken_record(wish.path, about_.state_folder)
+                       : migration::check_owner_record(wish.path);
   });
   if (opened.has_value()) opened = show(wishes);
   bool forsaken = false;
@@ -313,12 +331,18 @@ MoverAnswer DiskMover::move(const json::object& request) {
                            .run_folder = about_.run_folder,
                            .id = id,
                            .disks = {},
-                           .in_use = disks_.clients() != 0};
+                           .in_use = disks_.clients() != 0,
+                           .make_elsewhere = about_.make_elsewhere};
   for (const MoverDisks::View& view : disks_.list()) {
     if (view.disk->read_only() || view.disk->live() == nullptr) {
       return mover_error("read_only", "the disk is exported read-only");
     }
-    setting.disks.push_back({.disk = view.disk->live(), .path = view.disk->path()});
+    setting.disks.push_back(
+        {.disk = view.disk->live(),
+         .path = view.disk->path(),
+         .set_elsewhere = [disk = view.disk](std::shared_ptr<ElsewhereDisk> elsewhere) {
+           disk->set_elsewhere(std::move(elsewhere));
+         }});
   }
   if (setting.disks.empty() || about_.state_folder.empty()) {
     return mover_error("not_now", "there is no disk that it could move");
@@ -333,6 +357,35 @@ MoverAnswer DiskMover::move(const json::object& request) {
   MoverAnswer answer;
   answer.fields["id"] = id;
   answer.subscribes = true;  // for the event "move"
+  return answer;
+}
+
+MoverAnswer DiskMover::forward(const json::object& request) {
+  std::int64_t version = 0;
+  std::string op;
+  std::string name;
+  std::string job;
+  migration::JsonFields fields(request);
+  fields.number("version", version, kMoverProtocol, kMoverProtocol);
+  fields.text("op", op);
+  fields.text("name", name, true);
+  fields.text("job", job, true);
+  if (const std::string complaint = fields.finish(); !complaint.empty()) {
+    return mover_error("bad_request", complaint);
+  }
+  if (!disks_.find(name)) return mover_error("not_now", fmt::format("'{}' is not open yet", name));
+  const ForwardedWrites::Outcome begun = forwarded_.begin(job, name);
+  if (!begun.session) {
+    if (begun.refusal == ForwardedWrites::Refusal::kNotYet) {
+      return mover_error("not_now", "writes that were forwarded earlier are under way");
+    }
+    return mover_error("not_there",
+                       "the disk did not come by that job, or its mover was started anew since: "
+                       "nothing is forwarded to it");
+  }
+  MoverAnswer answer;
+  answer.fields["export"] = begun.session->export_name;
+  answer.fields["instance"] = forwarded_.instance();
   return answer;
 }
 

@@ -6,10 +6,12 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <optional>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "tools/forwarded_writes.h"
 #include "tools/live_job.h"
 #include "tools/mover_disks.h"
 #include "tools/mover_server.h"
@@ -31,6 +33,8 @@ class DiskMover {
     /// The other end of a tools::LifeLine, or -1: as long as no disk was opened, the mover ends
     /// when that is closed. Becomes this object's.
     int life_fd = -1;
+    /// As LiveJob::Setting says.
+    std::function<std::shared_ptr<ElsewhereDisk>(transfer::ForwardTarget)> make_elsewhere = {};
   };
 
   /// Listens at `socket`. `end`: called when the service wants the disks closed and no client is
@@ -49,12 +53,18 @@ class DiskMover {
   void add(std::shared_ptr<MoverDisk> disk) { disks_.add(std::move(disk)); }
   const MoverDisks& disks() const { return disks_; }
 
-  /// A client wants the disk that it calls `export_name`. Null: there is none, or it is being
-  /// closed.
-  std::shared_ptr<MoverDisk> client_opens(const std::string& export_name);
-  void client_closes(const MoverDisk& disk);
+  struct Opened {
+    std::shared_ptr<MoverDisk> disk;  ///< Null: there is none, or it is being closed.
+    /// Of forwarded(), where the client is the host that the disk came from.
+    std::optional<std::uint64_t> session;
+  };
+  /// A client wants the disk that it calls `export_name`.
+  Opened client_opens(const std::string& export_name);
+  void client_closes(MoverDisk& disk);
   /// Closes all disks, and tells who waits for it. Requires: no client asks for anything.
   void close_all();
+  /// To be asked before a client's write.
+  ForwardedWrites& forwarded() { return forwarded_; }
 
  private:
   DiskMover(About about, std::function<void()> end)
@@ -67,6 +77,7 @@ class DiskMover {
   MoverAnswer close(const boost::json::object& request);
   MoverAnswer end(const boost::json::object& request);
   MoverAnswer move(const boost::json::object& request);
+  MoverAnswer forward(const boost::json::object& request);
   Result<void> show(const std::vector<MoverDisks::Wish>& disks);
   void watch_life();
   /// A job is under way. Requires: mutex_ is held.
@@ -76,6 +87,7 @@ class DiskMover {
   const About about_;
   const std::function<void()> end_;
   MoverDisks disks_;
+  ForwardedWrites forwarded_;
   std::thread life_;
   std::mutex mutex_;
   // Protected by mutex_:

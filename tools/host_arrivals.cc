@@ -34,7 +34,7 @@ const char* to_string(ArrivalView::State state) {
 
 boost::system::result<std::unique_ptr<HostArrivals>, CommandFailure> HostArrivals::start(
     const migration::HostSettings& settings, migration::HostOwnership& ownership,
-    migration::ArrivalHooks hooks, ServiceLog& log) {
+    migration::ArrivalHooks hooks, transfer::ForwardFunction forward, ServiceLog& log) {
   auto key = transfer::PairingKey::read_or_create_file(settings.key_file);
   if (key.has_error()) return failure_of(key.error());
   std::unique_ptr<HostArrivals> arrivals(new HostArrivals(log));
@@ -56,7 +56,8 @@ boost::system::result<std::unique_ptr<HostArrivals>, CommandFailure> HostArrival
                                 .owner_gid = settings.owner_gid,
                                 .file_mode = settings.file_mode,
                                 .cutover_target = migration::arrivals(
-                                    ownership, settings.arrival_folders(), std::move(hooks))},
+                                    ownership, settings.arrival_folders(), std::move(hooks)),
+                                .forward = std::move(forward)},
                                [self](const ReceiverEvent& event) { self->note(event); }));
   arrivals->thread_ = std::thread([self] { (void)self->receiver_->run(); });
   log.info(

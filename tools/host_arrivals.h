@@ -44,9 +44,10 @@ class HostArrivals {
  public:
   /// Listens. Failures: the key file's; the port's. Lifetime: `log` outlives this.
   /// `ownership`, `hooks`: of disks that move while they are used; see migration/live_move.h.
+  /// `forward`: as transfer::ReceiverOptions has it.
   static boost::system::result<std::unique_ptr<HostArrivals>, CommandFailure> start(
       const migration::HostSettings& settings, migration::HostOwnership& ownership,
-      migration::ArrivalHooks hooks, ServiceLog& log);
+      migration::ArrivalHooks hooks, transfer::ForwardFunction forward, ServiceLog& log);
   /// Ends what is arriving: its sender resumes it when this host listens again.
   ~HostArrivals();
 

@@ -82,7 +82,7 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
          .on_owned = [self](const migration::Arrival& arrival) { self->open_disks(arrival); },
          .on_take = [self](const auto& places) { return self->own_files(places); },
          .on_over = [self](const migration::Arrival& arrival) { self->see_to_disks(arrival); }},
-        log);
+        [self](const transfer::ForwardWish& wish) { return self->forward_to(wish); }, log);
     if (arrivals.has_error()) return arrivals.error();
     self->arrivals_ = std::move(*arrivals);
   }

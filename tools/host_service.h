@@ -105,6 +105,7 @@ class HostService {
   void expect_disks(const migration::Arrival& arrival);
   void open_disks(const migration::Arrival& arrival);
   void see_to_disks(const migration::Arrival& arrival);
+  Result<transfer::ForwardDoor> forward_to(const transfer::ForwardWish& wish);
   void take_over_disks(const HostOwner::Paths& paths, const std::optional<MoverSet>& expected);
   std::optional<MoverSet> set_for(const HostOwner::Paths& paths) const;
   bool is_expected(const std::string& name) const;

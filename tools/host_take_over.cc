@@ -8,6 +8,7 @@
 #include <set>
 #include <utility>
 
+#include "base/directory.h"
 #include "tools/host_service.h"
 
 namespace vhdxm::tools {
@@ -98,7 +99,21 @@ void HostService::expect_disks(const migration::Arrival& arrival) {
 void HostService::open_disks(const migration::Arrival& arrival) {
   const std::lock_guard lock(expected_mutex_);
   const auto found = expected_.find(arrival.number);
-  if (found != expected_.end()) exports_.taken(found->second.front().name);
+  if (found != expected_.end())
+    exports_.taken(found->second.front().name, transfer::hex_of(arrival.job));
+}
+
+/// The host that disks came from still has clients.
+Result<transfer::ForwardDoor> HostService::forward_to(const transfer::ForwardWish& wish) {
+  const transfer::FolderPaths folders = settings_.arrival_folders();
+  const std::string* const folder = folders.find(wish.folder);
+  if (folder == nullptr || !Directory::is_plain_name(wish.name)) {
+    return Error{.code = transfer::Errc::kRefused,
+                 .where = "there is no such place here",
+                 .subject = transfer::text_of_place(wish.folder, wish.name)};
+  }
+  return exports_.forward(path_of({.folder = *folder, .name = wish.name}),
+                          transfer::hex_of(wish.job));
 }
 
 /// A job that brought disks is over.

@@ -141,6 +141,7 @@ std::string read_wish(const json::object& body, HostService::MoveWish& asked) {
   fields.number("max_pause_ms", wish.max_pause_ms, ServiceJob::kMaxPauseMsMax);
   fields.choice("cutover", wish.cutover, {"auto", "manual"});
   fields.choice("mirror", wish.mirror, {"auto", "always", "never"});
+  fields.choice("after", wish.after, {"fence", "forward"});
   fields.flag("verify", wish.verify);
   if (const std::string complaint = fields.finish(); !complaint.empty()) return complaint;
   const int ways = (disk.empty() ? 0 : 1) + (asked.path.empty() ? 0 : 1) +

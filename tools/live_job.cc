@@ -65,7 +65,10 @@ class LiveJob::Run {
   bool run(const Begun& begun) {
     if (!begin()) return false;
     begun(true);
-    finish(move_->run());
+    const LiveMoveResult result = move_->run();
+    // Also if it is not confirmed yet: whoever asks waits until it is.
+    for (const auto& elsewhere : elsewhere_) elsewhere->handed_over(result.job);
+    finish(result);
     write();
     boost::json::object event;
     event["event"] = "ended";
@@ -111,6 +114,7 @@ class LiveJob::Run {
   Result<void> make_ready() {
     VHDXM_TRY(const auto key, transfer::PairingKey::read_file(job_.key_file));
     VHDXM_TRY(auto disks, disks_of_job());
+    VHDXM_TRY_VOID(prepare_for_after(key));
     std::set<std::string> folders;
     for (const LiveMoveOptions::Disk& disk : disks) folders.insert(disk.place.folder);
     VHDXM_TRY(records_, migration::HostRecords::open(setting_.state_folder,
@@ -134,6 +138,36 @@ class LiveJob::Run {
     return {};
   }
 
+  /// What clients that stay connected are given when the disks are another host's.
+  Result<void> prepare_for_after(const transfer::PairingKey& key) {
+    const bool forward = job_.after == "forward";
+    if (forward && !setting_.make_elsewhere) {
+      return Error{.code = BaseErrc::kInvalidArgument,
+                   .where = "a job that is to forward, in a program that cannot",
+                   .subject = job_.id};
+    }
+    for (const migration::ServiceJobDisk& wish : job_.disks) {
+      const Setting::Disk& held = *held_at(wish.path);  // disks_of_job() has found it
+      if (!held.set_elsewhere) continue;
+      std::shared_ptr<ElsewhereDisk> elsewhere;
+      if (forward) {
+        elsewhere = setting_.make_elsewhere({.host = job_.host,
+                                             .port = job_.port,
+                                             .key = key,
+                                             .folder = wish.folder_there,
+                                             .name = wish.file_there()});
+        elsewhere_.push_back(elsewhere);
+      }
+      held.set_elsewhere(std::move(elsewhere));
+    }
+    return {};
+  }
+
+  std::vector<Setting::Disk>::const_iterator held_at(const std::string& path) const {
+    return std::find_if(setting_.disks.begin(), setting_.disks.end(),
+                        [&](const auto& one) { return one.path == path; });
+  }
+
   Result<void> take_lock() {
     const std::string path = job_lock_path(setting_.run_folder, setting_.id);
     for (unsigned tries = 0; tries < kLockTries; ++tries) {
@@ -152,8 +186,7 @@ class LiveJob::Run {
   Result<std::vector<LiveMoveOptions::Disk>> disks_of_job() const {
     std::vector<LiveMoveOptions::Disk> disks;
     for (const migration::ServiceJobDisk& wish : job_.disks) {
-      const auto held = std::find_if(setting_.disks.begin(), setting_.disks.end(),
-                                     [&](const auto& one) { return one.path == wish.path; });
+      const auto held = held_at(wish.path);
       if (held == setting_.disks.end()) break;
       const std::filesystem::path path(wish.path);
       disks.push_back({.disk = held->disk,
@@ -378,6 +411,7 @@ class LiveJob::Run {
   std::unique_ptr<ServiceJobStore> store_;
   std::unique_ptr<migration::HostRecords> records_;
   ServiceJob job_;  ///< Of the job's thread.
+  std::vector<std::shared_ptr<ElsewhereDisk>> elsewhere_;
   std::mutex mutex_;
   std::unique_ptr<LiveMove> move_;  ///< Made under mutex_; it stays.
   // Protected by mutex_:

@@ -11,6 +11,8 @@
 #include <thread>
 #include <vector>
 
+#include "tools/elsewhere_disk.h"
+#include "transfer/forward_link.h"
 #include "transfer/live_disk.h"
 
 namespace vhdxm::tools {
@@ -24,9 +26,15 @@ class LiveJob {
     struct Disk {
       std::shared_ptr<transfer::LiveDisk> disk;
       std::string path;  ///< Of its file.
+      /// Takes what its clients are to be given when it was handed over; null: nothing. May be
+      /// empty.
+      std::function<void(std::shared_ptr<ElsewhereDisk>)> set_elsewhere = {};
     };
     std::vector<Disk> disks;  ///< Of one gate: those that its record names, all of them.
     bool in_use = false;      ///< As set_in_use() says.
+    /// Makes what forwards requests to where a disk went; the job is not known yet. Empty: none can
+    /// be forwarded.
+    std::function<std::shared_ptr<ElsewhereDisk>(transfer::ForwardTarget)> make_elsewhere = {};
   };
   /// Hears once, from the job's thread, whether it has begun; if not, its record says why, where
   /// there is one.

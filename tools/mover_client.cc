@@ -29,20 +29,24 @@ Error client_error(int number, const char* where) {
 
 }  // namespace
 
-Result<MoverClient> MoverClient::connect(const std::string& path) {
+Result<int> connect_local(const std::string& path) {
   sockaddr_un address{};
   address.sun_family = AF_UNIX;
   if (path.size() >= sizeof address.sun_path) {
-    return client_error(ENAMETOOLONG, "name a control socket").about(path);
+    return client_error(ENAMETOOLONG, "name a local socket").about(path);
   }
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
   const int fd = ::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (fd < 0) return errno_error("make a socket");
-  MoverClient client(fd);
-  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) != 0) {
-    return errno_error("connect to a control socket").about(path);
-  }
-  return client;
+  if (::connect(fd, reinterpret_cast<sockaddr*>(&address), sizeof address) == 0) return fd;
+  Error error = errno_error("connect to a local socket");
+  ::close(fd);
+  return std::move(error).about(path);
+}
+
+Result<MoverClient> MoverClient::connect(const std::string& path) {
+  VHDXM_TRY(const int fd, connect_local(path));
+  return MoverClient(fd);
 }
 
 MoverClient::MoverClient(MoverClient&& other) noexcept

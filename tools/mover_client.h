@@ -39,6 +39,9 @@ class MoverClient {
   std::string in_;
 };
 
+/// A connection to who listens at that path, for the caller to close. Errors: the system's.
+Result<int> connect_local(const std::string& path);
+
 /// connect() and ask() in one.
 Result<boost::json::object> ask_mover(const std::string& path, const std::string& op,
                                       boost::json::object fields, MoverClient::Patience patience);

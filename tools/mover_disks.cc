@@ -12,8 +12,30 @@ bool MoverDisk::arrive(std::shared_ptr<transfer::LiveDisk> live) {
   return true;
 }
 
+void MoverDisk::set_elsewhere(std::shared_ptr<ElsewhereDisk> disk) {
+  const std::lock_guard lock(elsewhere_mutex_);
+  elsewhere_ = std::move(disk);
+  has_elsewhere_ = elsewhere_ != nullptr;
+}
+
+std::shared_ptr<ElsewhereDisk> MoverDisk::elsewhere() {
+  if (!has_elsewhere_) return nullptr;
+  if (live_->gate().state() != transfer::WriteGate::State::kFenced) return nullptr;
+  const std::lock_guard lock(elsewhere_mutex_);
+  return elsewhere_;
+}
+
+void MoverDisk::rest() {
+  const std::lock_guard lock(elsewhere_mutex_);
+  if (elsewhere_ != nullptr) elsewhere_->rest();
+}
+
 Result<void> MoverDisk::close() {
   closing_ = true;
+  {
+    const std::lock_guard lock(elsewhere_mutex_);
+    if (elsewhere_ != nullptr) elsewhere_->stop();  // calls under way may wait for another host
+  }
   for (auto under_way = requests_.load(); under_way != 0; under_way = requests_.load()) {
     requests_.wait(under_way);
   }
@@ -140,15 +162,19 @@ std::shared_ptr<MoverDisk> MoverDisks::client_opens(const std::string& export_na
   return nullptr;
 }
 
-void MoverDisks::client_closes(const MoverDisk& disk) {
+std::uint64_t MoverDisks::client_closes(const MoverDisk& disk) {
   const std::lock_guard lock(mutex_);
+  std::uint64_t left = 0;
   for (Entry& entry : disks_) {
-    if (entry.disk.get() == &disk) --entry.clients;
+    if (entry.disk.get() == &disk) left = --entry.clients;
   }
   // The last one takes with it what was known of the disk.
   for (Expected& expected : expected_) {
-    if (expected.entry.disk.get() == &disk && --expected.entry.clients == 0) expected.entry = {};
+    if (expected.entry.disk.get() != &disk) continue;
+    left = --expected.entry.clients;
+    if (left == 0) expected.entry = {};
   }
+  return left;
 }
 
 std::shared_ptr<MoverDisk> MoverDisks::take(const std::string& name) {

@@ -12,6 +12,7 @@
 
 #include "base/result.h"
 #include "tools/arriving_disk.h"
+#include "tools/elsewhere_disk.h"
 #include "transfer/live_disk.h"
 
 namespace vhdxm::tools {
@@ -45,6 +46,13 @@ class MoverDisk {
   /// that is another disk than they were told of. Requires: arriving(). Thread safety: once.
   bool arrive(std::shared_ptr<transfer::LiveDisk> live);
 
+  /// What clients are to be given when the gate is fenced; null: nothing but reads of what is here.
+  void set_elsewhere(std::shared_ptr<ElsewhereDisk> disk);
+  /// That, if the gate is fenced; else null. Requires: live().
+  std::shared_ptr<ElsewhereDisk> elsewhere();
+  /// No client is left for now.
+  void rest();
+
   /// What a client asks for is under way as long as this lives. Thread safety: any thread.
   class Request {
    public:
@@ -75,6 +83,9 @@ class MoverDisk {
   std::atomic<bool> has_arrived_ = true;  ///< Then live_ is set.
   std::atomic<std::uint64_t> requests_ = 0;
   std::atomic<bool> closing_ = false;
+  std::mutex elsewhere_mutex_;
+  std::shared_ptr<ElsewhereDisk> elsewhere_;  ///< Protected by elsewhere_mutex_.
+  std::atomic<bool> has_elsewhere_ = false;   ///< Whether it is worth a look.
 };
 
 /// Thread safety: all members may be called from any thread; open() from one at a time.
@@ -117,7 +128,8 @@ class MoverDisks {
 
   /// What a client means by the name of an export; null: nothing.
   std::shared_ptr<MoverDisk> client_opens(const std::string& export_name);
-  void client_closes(const MoverDisk& disk);
+  /// Returns how many clients it still has.
+  std::uint64_t client_closes(const MoverDisk& disk);
   /// Forgets a disk, which may still have clients. Null if it is not there.
   std::shared_ptr<MoverDisk> take(const std::string& name);
 

@@ -159,7 +159,10 @@ ExportStatus MoverWatch::status(const std::string& name) {
   }
   if (says(*answer, "fenced")) {
     now.state = ExportStatus::State::kReleased;
-    now.problem = "another host owns the disk, or will; clients that are connected may read";
+    now.problem = says(*answer, "forwards")
+                      ? "another host owns the disk, or will; clients that are connected are "
+                        "served by it"
+                      : "another host owns the disk, or will; clients that are connected may read";
     now.advice = "Use it at the host that owns it; `vhdx-migrate move` there brings it back.";
   }
   return now;
@@ -186,6 +189,25 @@ std::optional<std::string> MoverWatch::move(const std::string& id) {
   return "its mover does not say that it has begun";
 }
 
+Result<transfer::ForwardDoor> MoverWatch::forward(const std::string& name, const std::string& job) {
+  const auto refused = [&](transfer::Errc errc, const std::string& why) {
+    return Error{.code = errc, .where = "forwarding", .subject = name + ": " + why};
+  };
+  json::object wish;
+  wish["name"] = name;
+  wish["job"] = job;
+  const auto answer = ask_mover(places_.control, "forward", wish, kAskPatience);
+  if (answer.has_error()) return refused(transfer::Errc::kBusy, describe(answer.error()));
+  if (const std::string error = text_of(*answer, "error"); !error.empty()) {
+    return refused(error == "not_now" ? transfer::Errc::kBusy : transfer::Errc::kRefused,
+                   text_of(*answer, "message"));
+  }
+  VHDXM_TRY(const int socket, connect_local(places_.clients));
+  return transfer::ForwardDoor{.socket = socket,
+                               .ready = {.export_name = text_of(*answer, "export"),
+                                         .instance = number_of(*answer, "instance")}};
+}
+
 std::optional<CommandFailure> MoverWatch::add(const RegisteredDisk& disk) {
   const ExportStatus now = settled(disks().front().name);
   const auto refused = [&](std::string message, std::string advice) {
@@ -205,7 +227,7 @@ std::optional<CommandFailure> MoverWatch::add(const RegisteredDisk& disk) {
   }
   auto client = MoverClient::connect(places_.control);
   if (client.has_error()) return failure_of(client.error());
-  const auto answer = client->ask("open", open_wish({disk}, /*taken=*/false), kStartPatience);
+  const auto answer = client->ask("open", wish_of({disk}), kStartPatience);
   if (answer.has_error()) return failure_of(answer.error());
   if (answer->contains("error")) {
     return refused(text_of(*answer, "message"), text_of(*answer, "advice"));
@@ -302,9 +324,10 @@ void MoverWatch::stop() {
   changed_.notify_all();
 }
 
-void MoverWatch::taken() {
+void MoverWatch::taken(const std::string& job) {
   const std::lock_guard lock(mutex_);
   taken_ = true;
+  taken_by_ = job;
   if (watched_ != nullptr) watched_->cancel();  // it waits for this
   changed_.notify_all();
 }
@@ -503,9 +526,7 @@ std::optional<MoverClient> MoverWatch::start(const ProcessLock& lock) {
 
 /// Clients may connect from here on.
 bool MoverWatch::expect_disks(MoverClient& client) {
-  json::object wish = open_wish(disks(), /*taken=*/false);
-  wish.erase("taken");
-  const auto answer = client.ask("expect", wish, kAskPatience);
+  const auto answer = client.ask("expect", wish_of(disks()), kAskPatience);
   if (answer.has_value() && !answer->contains("error")) return true;
   fail(answer.has_error() ? failure_of(answer.error()).message : text_of(*answer, "message"), "");
   return false;
@@ -572,12 +593,14 @@ bool MoverWatch::launch(const ProcessLock& lock, LifeLine& life) {
 }
 
 bool MoverWatch::open_disks(MoverClient& client, const std::vector<RegisteredDisk>& disks) {
-  bool taken = false;
+  json::object wish = wish_of(disks);
   {
     const std::lock_guard lock(mutex_);
-    taken = taken_;
+    wish["taken"] = taken_;
+    // To one mover only: clients of a second one may have written to the first.
+    if (taken_) wish["job"] = std::exchange(taken_by_, {});
   }
-  const auto answer = client.ask("open", open_wish(disks, taken), kStartPatience);
+  const auto answer = client.ask("open", wish, kStartPatience);
   if (answer.has_error()) {
     fail(failure_of(answer.error()));
     return false;
@@ -587,7 +610,7 @@ bool MoverWatch::open_disks(MoverClient& client, const std::vector<RegisteredDis
   return false;
 }
 
-MoverWatch::Answer MoverWatch::open_wish(const std::vector<RegisteredDisk>& disks, bool taken) {
+MoverWatch::Answer MoverWatch::wish_of(const std::vector<RegisteredDisk>& disks) {
   json::array list;
   for (const RegisteredDisk& disk : disks) {
     json::object one;
@@ -598,7 +621,6 @@ MoverWatch::Answer MoverWatch::open_wish(const std::vector<RegisteredDisk>& disk
   }
   json::object wish;
   wish["disks"] = std::move(list);
-  wish["taken"] = taken;
   return wish;
 }
 

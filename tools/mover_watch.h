@@ -24,6 +24,7 @@
 #include "tools/mover_client.h"
 #include "tools/mover_files.h"
 #include "tools/service_log.h"
+#include "transfer/forward_door.h"
 
 namespace vhdxm::tools {
 
@@ -94,11 +95,14 @@ class MoverWatch {
   /// Has the mover run job `id`, as its record says. Returns when the job has begun; why it has
   /// not, where its record does not say so.
   std::optional<std::string> move(const std::string& id);
+  /// Where requests go that the host forwards which handed the disk over by `job`. Errors:
+  /// transfer::Errc::kBusy for what may be different in a moment, kRefused for good.
+  Result<transfer::ForwardDoor> forward(const std::string& name, const std::string& job);
   /// Watches no more.
   void stop();
 
-  /// kExpect: this host owns the disks since now, and its records say so.
-  void taken();
+  /// kExpect: this host owns the disks since now, and its records say so. They came by `job`.
+  void taken(const std::string& job);
   /// kExpect: nothing else is to be done about their arrival: they are this host's as others are.
   void confirm();
   bool expects() const;
@@ -110,7 +114,7 @@ class MoverWatch {
   };
   using Answer = boost::json::object;
 
-  static Answer open_wish(const std::vector<migration::RegisteredDisk>& disks, bool taken);
+  static Answer wish_of(const std::vector<migration::RegisteredDisk>& disks);
   void run();
   void watch(MoverClient& client);
   std::optional<MoverClient> find_or_start();
@@ -149,6 +153,7 @@ class MoverWatch {
   ExportStatus status_;  ///< Of the mover; `socket` and what is of one disk is not filled in.
   bool expects_;
   bool taken_ = false;
+  std::string taken_by_;  ///< The job by which, until a mover knows it.
   bool stopping_ = false;
   bool end_expected_ = false;  ///< Somebody has asked the mover to end.
   MoverClient* watched_ = nullptr;

@@ -24,6 +24,7 @@
 #include <memory>
 #include <mutex>
 #include <new>
+#include <optional>
 #include <span>
 #include <string>
 #include <thread>
@@ -32,6 +33,7 @@
 
 #include "migration/owner_check.h"
 #include "tools/client_sockets.h"
+#include "tools/disk_forwarder.h"
 #include "tools/disk_mover.h"
 #include "transfer/live_disk.h"
 #include "vhdx/errc.h"
@@ -136,6 +138,8 @@ int guarded(Body body) noexcept {
 /// One connection. Lifetime: from open to close.
 struct Client {
   std::shared_ptr<MoverDisk> disk;
+  /// Of DiskMover::forwarded(), where it is the host that the disk came from.
+  std::optional<std::uint64_t> session;
 };
 
 /// Writes to a disk that is arriving: it is another host's until it has.
@@ -158,6 +162,41 @@ int asked(void* handle, Body body, UntilThen until_then) noexcept {
     return guarded([&] { return until_then(*arriving); });
   }
   return guarded([&] { return body(*disk.live()); });
+}
+
+/// The same for what is asked of the disk's content: by the host that has it now, if it was handed
+/// over and clients are to go on.
+template <class Body, class UntilThen>
+int asked_wherever_it_is(void* handle, Body body, UntilThen until_then) noexcept {
+  MoverDisk& disk = *static_cast<Client*>(handle)->disk;
+  const auto here_or_there = [&](LiveDisk& live) -> Result<void> {
+    if (const auto there = disk.elsewhere()) return body(*there);
+    auto result = body(live);
+    // It may have waited at the gate until the disk was another host's.
+    const bool refused =
+        result.has_error() && result.error().code == boost::system::errc::operation_not_permitted;
+    const auto there = refused ? disk.elsewhere() : nullptr;
+    return there == nullptr ? result : body(*there);
+  };
+  return asked(handle, here_or_there, until_then);
+}
+
+/// Writes, whatever the request is called: as asked_wherever_it_is(), if the client may write.
+template <class Body>
+int asked_to_write(void* handle, Body body) noexcept {
+  const auto admitted = [&](auto& disk) -> Result<void> {
+    DiskMover* const mover = plugin().mover.get();
+    if (mover == nullptr) return body(disk);
+    const auto session = static_cast<Client*>(handle)->session;
+    if (!session) {
+      mover->forwarded().write_here();
+      return body(disk);
+    }
+    const ForwardedWrites::Pass pass(mover->forwarded(), *session);
+    errno = EPERM;
+    return pass.admitted() ? body(disk) : errno_error("write for a host whose time is over");
+  };
+  return asked_wherever_it_is(handle, admitted, refuse_yet);
 }
 
 Error not_fast() {
@@ -234,6 +273,10 @@ void stop_obeying() {
   self.control.join();
 }
 
+std::shared_ptr<ElsewhereDisk> make_forwarder(transfer::ForwardTarget target) {
+  return std::make_shared<DiskForwarder>(std::move(target));
+}
+
 Result<void> start_mover() {
   Plugin& self = plugin();
   // nbdkit in the foreground asks to be ended with its parent (1.32 does so unasked). This is the
@@ -246,7 +289,8 @@ Result<void> start_mover() {
                                           .run_folder = self.config.run_folder,
                                           .waits_at = self.config.waits_at,
                                           .serves_at = self.config.serves_at,
-                                          .life_fd = self.config.life_fd},
+                                          .life_fd = self.config.life_fd,
+                                          .make_elsewhere = make_forwarder},
                                          [] {
                                            const std::lock_guard lock(plugin().mutex);
                                            plugin().end_asked = true;
@@ -348,8 +392,8 @@ void on_unload() {
 
 // --- what the disk is --------------------------------------------------------------------------
 
-std::shared_ptr<MoverDisk> disk_meant() {
-  if (plugin().mover == nullptr) return plugin().disk;
+DiskMover::Opened disk_meant() {
+  if (plugin().mover == nullptr) return {.disk = plugin().disk, .session = std::nullopt};
   const char* const name = nbdkit_export_name();
   return plugin().mover->client_opens(name == nullptr ? "" : name);
 }
@@ -358,7 +402,9 @@ void* on_open(int /*readonly*/) {
   void* client = nullptr;
   const int failed = guarded([&]() -> Result<void> {
     auto made = std::make_unique<Client>();
-    made->disk = disk_meant();
+    DiskMover::Opened opened = disk_meant();
+    made->disk = std::move(opened.disk);
+    made->session = opened.session;
     if (made->disk != nullptr) client = made.release();
     return {};
   });
@@ -430,37 +476,35 @@ int on_pread(void* handle, void* buffer, std::uint32_t count, std::uint64_t offs
   const auto read = [&](auto& disk) {
     return disk.read(offset, std::span(static_cast<std::byte*>(buffer), count));
   };
-  return asked(handle, read, read);
+  return asked_wherever_it_is(handle, read, read);
 }
 
 int on_pwrite(void* handle, const void* buffer, std::uint32_t count, std::uint64_t offset,
               std::uint32_t flags) {
-  const auto write = [&](LiveDisk& disk) {
+  return asked_to_write(handle, [&](auto& disk) {
     return disk.write(offset, std::span(static_cast<const std::byte*>(buffer), count),
                       durability(flags));
-  };
-  return asked(handle, write, refuse_yet);
+  });
 }
 
 int on_zero(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
-  const auto zero = [&](LiveDisk& disk) -> Result<void> {
+  return asked_to_write(handle, [&](auto& disk) -> Result<void> {
     if ((flags & NBDKIT_FLAG_FAST_ZERO) != 0 && !disk.zeroes_fast(zeroing(flags))) {
       return not_fast();  // the client asked only if this is fast
     }
     return disk.write_zeroes(offset, count, zeroing(flags), durability(flags));
-  };
-  return asked(handle, zero, refuse_yet);
+  });
 }
 
 int on_trim(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags) {
-  const auto trim = [&](LiveDisk& disk) { return disk.trim(offset, count, durability(flags)); };
-  return asked(handle, trim, refuse_yet);
+  return asked_to_write(handle,
+                        [&](auto& disk) { return disk.trim(offset, count, durability(flags)); });
 }
 
 int on_flush(void* handle, std::uint32_t /*flags*/) {
   // Nothing was written yet to a disk that is arriving.
-  return asked(
-      handle, [](LiveDisk& disk) { return disk.flush(); },
+  return asked_wherever_it_is(
+      handle, [](auto& disk) { return disk.flush(); },
       [](const ArrivingDisk&) { return Result<void>{}; });
 }
 
@@ -493,13 +537,16 @@ Result<void> add_extents(LiveDisk& disk, std::uint32_t count, std::uint64_t offs
 
 int on_extents(void* handle, std::uint32_t count, std::uint64_t offset, std::uint32_t flags,
                nbdkit_extents* extents) {
-  const auto all_data = [&](const ArrivingDisk&) -> Result<void> {
+  // Of a disk that is elsewhere, or on its way here: that is always right.
+  const auto all_data = [&](const auto&) -> Result<void> {
     if (nbdkit_add_extent(extents, offset, count, 0) == 0) return {};
     return errno_error("nbdkit_add_extent", offset);
   };
-  return asked(
-      handle, [&](LiveDisk& disk) { return add_extents(disk, count, offset, flags, extents); },
-      all_data);
+  const auto described = [&](LiveDisk& disk) -> Result<void> {
+    const auto there = static_cast<Client*>(handle)->disk->elsewhere();
+    return there != nullptr ? all_data(*there) : add_extents(disk, count, offset, flags, extents);
+  };
+  return asked(handle, described, all_data);
 }
 
 nbdkit_plugin described() {

@@ -6,7 +6,7 @@
 PACKAGES_BUILD=(
   g++ cmake ninja-build pkg-config
   libboost1.81-dev libssl-dev libisal-dev libxxhash-dev libzstd-dev libfmt-dev libcli11-dev
-  libtomlplusplus-dev nbdkit-plugin-dev
+  libtomlplusplus-dev nbdkit-plugin-dev libnbd-dev
 )
 # To make the demonstration's disk.
 PACKAGES_DEMO=(e2fsprogs)

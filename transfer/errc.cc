@@ -174,4 +174,15 @@ FailureClass classify(const Error& error) {
   return FailureClass::kFailed;
 }
 
+std::uint16_t fail_code(const Error& error) {
+  const auto& category = error.code.category();
+  const int value = error.code.value();
+  Errc errc = Errc::kPeerFailed;
+  if (category == make_error_code(Errc::kProtocol).category()) errc = static_cast<Errc>(value);
+  if (category == boost::system::system_category()) {
+    errc = value == ENOSPC || value == EDQUOT ? Errc::kNoSpace : Errc::kDestinationIo;
+  }
+  return static_cast<std::uint16_t>(errc);
+}
+
 }  // namespace vhdxm::transfer

@@ -58,6 +58,10 @@ struct Failure {
 /// caller knows that they are of a socket: see `network_failure`.
 FailureClass classify(const Error& error);
 
+/// What Fail says of an error, so that the other side can act on it: no room is something else than
+/// bad luck. The number of an Errc.
+std::uint16_t fail_code(const Error& error);
+
 }  // namespace vhdxm::transfer
 
 template <>

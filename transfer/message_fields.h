@@ -349,6 +349,20 @@ void fields(Archive& archive, typename Archive::template Ref<RangeDiffers> m) {
                });
 }
 
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<ForwardOpen> m) {
+  archive.raw(VHDXM_FIELD("ForwardOpen.preamble"), m.preamble);
+  archive.text(VHDXM_FIELD("ForwardOpen.folder"), m.folder, kFolderNameBytesMax, TextRule::kFolder);
+  archive.text(VHDXM_FIELD("ForwardOpen.name"), m.name, kNameBytesMax, TextRule::kPrintable);
+}
+
+template <class Archive>
+void fields(Archive& archive, typename Archive::template Ref<ForwardReady> m) {
+  archive.text(VHDXM_FIELD("ForwardReady.export_name"), m.export_name, kNameBytesMax,
+               TextRule::kPrintable);
+  archive.integer(VHDXM_FIELD("ForwardReady.instance"), m.instance);
+}
+
 #undef VHDXM_FIELD
 
 }  // namespace vhdxm::transfer

@@ -32,7 +32,8 @@ constexpr std::array<const char*, kTypeCount> kNames = {
     "DiskSealed",    "VerifyDisk",  "VerifySame", "CommitDisk",  "DiskCommitted", "EndJob",
     "JobDone",       "Fail",        "Cancel",     "Heartbeat",   "Join",          "JoinReply",
     "HeldRanges",    "CellHashes",  "HashCredit", "Load",        "Measure",       "MeasureReady",
-    "EndPass",       "PassSynced",  "Handover",   "VerifyRange", "RangeDiffers"};
+    "EndPass",       "PassSynced",  "Handover",   "VerifyRange", "RangeDiffers",  "ForwardOpen",
+    "ForwardReady"};
 
 bool may_stand(std::string_view text, TextRule rule) {
   switch (rule) {

@@ -306,6 +306,18 @@ struct RangeDiffers {
   std::vector<std::uint32_t> pages;
 };
 
+/// First on a connection for forwarded requests: of the host that handed the disk over.
+struct ForwardOpen {
+  PreambleBytes preamble{};
+  std::string folder;  ///< As OfferDisk's.
+  std::string name;
+};
+/// Its answer; Fail otherwise. After it the bytes are NBD's, the fixed newstyle negotiation first.
+struct ForwardReady {
+  std::string export_name;     ///< That the disk is asked for by, on this connection.
+  std::uint64_t instance = 0;  ///< Another one, and what was not made durable before is lost.
+};
+
 /// The order is the wire's type number, from 1; a new message goes to the end, with a new version.
 using Message =
     std::variant<Hello, Welcome, OfferDisk, OfferItem, OfferEnd, OfferReply, CompareDigest,
@@ -313,7 +325,8 @@ using Message =
                  Durable, StreamLost, StreamDrained, EndDisk, DiskSealed, VerifyDisk, VerifySame,
                  CommitDisk, DiskCommitted, EndJob, JobDone, Fail, Cancel, Heartbeat, Join,
                  JoinReply, HeldRanges, CellHashes, HashCredit, Load, Measure, MeasureReady,
-                 EndPass, PassSynced, Handover, VerifyRange, RangeDiffers>;
+                 EndPass, PassSynced, Handover, VerifyRange, RangeDiffers, ForwardOpen,
+                 ForwardReady>;
 
 /// "Hello", "OfferDisk", ...; as in docs/protocol.md.
 const char* name_of(const Message& message);

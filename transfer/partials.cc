@@ -1,7 +1,5 @@
 #include "transfer/partials.h"
 
-#include <fmt/format.h>
-
 #include <optional>
 #include <string_view>
 
@@ -12,12 +10,6 @@ namespace vhdxm::transfer {
 namespace {
 
 constexpr std::string_view kJournalEnding = ".journal";
-
-std::string hex_of(const JobId& id) {
-  std::string text;
-  for (const std::uint8_t byte : id) text += fmt::format("{:02x}", byte);
-  return text;
-}
 
 // The state folder, if there is one: a folder that was only looked at stays as it is.
 Result<std::unique_ptr<Directory>> state_of(const Directory& folder) {

@@ -1,5 +1,7 @@
 #include "transfer/preamble.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 
 #include "base/little_endian.h"
@@ -42,6 +44,12 @@ Error foreign(const char* where, std::uint64_t offset) {
 
 }  // namespace
 
+std::string hex_of(const JobId& id) {
+  std::string text;
+  for (const std::uint8_t byte : id) text += fmt::format("{:02x}", byte);
+  return text;
+}
+
 PreambleBytes encode(const Preamble& preamble) {
   RawPreamble raw{};
   raw.magic = kPreambleMagic;
@@ -67,7 +75,7 @@ Result<Preamble> decode_preamble(std::span<const std::byte, kPreambleBytes> byte
                  .expected = kProtocolVersion};
   }
   if (raw.kind < static_cast<std::uint8_t>(ConnectionKind::kOffer) ||
-      raw.kind > static_cast<std::uint8_t>(ConnectionKind::kKerberosOffer)) {
+      raw.kind > static_cast<std::uint8_t>(ConnectionKind::kForward)) {
     Error error = foreign("preamble kind", offsetof(RawPreamble, kind));
     error.found = raw.kind;
     return error;

@@ -9,13 +9,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string>
 
 #include "base/result.h"
 
 namespace vhdxm::transfer {
 
 inline constexpr std::size_t kPreambleBytes = 32;
-inline constexpr std::uint16_t kProtocolVersion = 6;
+inline constexpr std::uint16_t kProtocolVersion = 7;
 
 /// The numbers stand on the wire and are never changed.
 enum class ConnectionKind : std::uint8_t {
@@ -23,9 +24,12 @@ enum class ConnectionKind : std::uint8_t {
   kJobControl = 2,     ///< A control connection for a job that the listener knows.
   kJobData = 3,        ///< A data stream of a job.
   kKerberosOffer = 4,  ///< As kOffer, authenticated by Kerberos.
+  kForward = 5,        ///< Requests to a disk that a job has handed over to the listener.
 };
 
 using JobId = std::array<std::uint8_t, 16>;
+/// 32 lower-case hex digits.
+std::string hex_of(const JobId& id);
 
 struct Preamble {
   std::uint16_t version = kProtocolVersion;

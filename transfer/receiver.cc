@@ -9,8 +9,11 @@
 #include <boost/asio/use_awaitable.hpp>
 #include <deque>
 #include <map>
+#include <set>
 #include <utility>
 
+#include "transfer/byte_bridge.h"
+#include "transfer/early_message.h"
 #include "transfer/receive_job.h"
 #include "transfer/unshared_socket.h"
 
@@ -20,6 +23,8 @@ namespace {
 // Connections that have not proved anything yet. One more, and the oldest is closed: a thousand
 // half-open ones cost this many buffers, and a sender, whose handshake takes milliseconds, gets in.
 constexpr std::size_t kUnprovenMax = 64;
+/// Disks for which requests are forwarded here, at a time.
+constexpr std::size_t kForwardsMax = 256;
 
 Error listen_error(const error_code& ec, const std::string& address) {
   return Error{.code = ec, .where = "listening", .subject = address};
@@ -59,6 +64,12 @@ struct Receiver::Impl {
   asio::awaitable<void> accept_loop();
   asio::awaitable<void> serve(std::shared_ptr<std::unique_ptr<SecureSocket>> connection);
   asio::awaitable<void> serve_control(std::unique_ptr<SecureSocket> socket, Preamble preamble);
+  asio::awaitable<void> serve_forward(std::unique_ptr<SecureSocket> socket, Preamble preamble);
+  struct Door {
+    ForwardWish wish;
+    std::optional<Result<ForwardDoor>> found = {};
+  };
+  asio::awaitable<void> find_door(std::shared_ptr<Door> door);
   asio::awaitable<std::shared_ptr<ReceiveJob>> admit_stream(SecureSocket& socket, Preamble preamble,
                                                             std::uint32_t& stream);
   void refused(const std::string& peer, const Error& error, const std::string& text);
@@ -80,6 +91,8 @@ struct Receiver::Impl {
   asio::steady_timer pause{context};
   // Only on the control thread.
   std::map<JobId, std::shared_ptr<ReceiveJob>> jobs;
+  std::set<std::shared_ptr<ByteBridge>> bridges;
+  std::size_t forward_count = 0;
   std::deque<SecureSocket*> unproven;  ///< Oldest first.
   std::uint64_t jobs_started = 0;
   bool stopping = false;
@@ -209,7 +222,8 @@ asio::awaitable<void> Receiver::Impl::serve(
     owner->join(stream, socket.release());
     co_return;
   }
-  if (preamble.kind != ConnectionKind::kOffer) {
+  const bool forwards = preamble.kind == ConnectionKind::kForward && options.forward;
+  if (preamble.kind != ConnectionKind::kOffer && !forwards) {
     co_await socket.refuse(Refusal{.reason = RefusalReason::kKind});
     co_await socket.finish();
     throw TransferError(Error{.code = Errc::kRefused,
@@ -218,8 +232,13 @@ asio::awaitable<void> Receiver::Impl::serve(
                               .subject = socket.peer()},
                         FailureClass::kFailed);
   }
+  if (forwards) socket.set_full_duplex();
   co_await socket.accept_secure(preamble, options.key);
   settle.now();
+  if (forwards) {
+    co_await serve_forward(std::move(*connection), preamble);
+    co_return;
+  }
   co_await serve_control(std::move(*connection), preamble);
 }
 
@@ -261,6 +280,57 @@ asio::awaitable<void> Receiver::Impl::serve_control(std::unique_ptr<SecureSocket
   } else {
     last_failure = job->failure();
   }
+}
+
+/// On a worker: it may block.
+asio::awaitable<void> Receiver::Impl::find_door(std::shared_ptr<Door> door) {
+  door->found.emplace(options.forward(door->wish));
+  co_return;
+}
+
+asio::awaitable<void> Receiver::Impl::serve_forward(std::unique_ptr<SecureSocket> socket,
+                                                    Preamble preamble) {
+  const Message message = co_await read_early_message(*socket);
+  const auto* const open = std::get_if<ForwardOpen>(&message);
+  if (open == nullptr || open->preamble != encode(preamble)) {
+    throw TransferError(Error{.code = Errc::kProtocol,
+                              .where = "ForwardOpen, with the preamble of the connection",
+                              .subject = socket->peer()},
+                        FailureClass::kFailed);
+  }
+  struct Count {
+    std::size_t& all;
+    explicit Count(std::size_t& given) : all(given) { ++all; }
+    ~Count() { --all; }
+  } count(forward_count);
+  const auto door = std::make_shared<Door>(
+      Door{.wish = {.job = preamble.job_id, .folder = open->folder, .name = open->name}});
+  if (stopping || forward_count > kForwardsMax) {
+    door->found.emplace(
+        Error{.code = Errc::kBusy, .where = "as many requests are forwarded here as can be"});
+  } else {
+    co_await asio::co_spawn(workers, find_door(door), asio::use_awaitable);
+  }
+  ByteBridge::LocalSocket local(context);
+  Message answer;
+  if (door->found->has_error()) {
+    const Error& error = door->found->error();
+    answer = Fail{.code = fail_code(error), .text = describe(error)};
+  } else {
+    local.assign(asio::local::stream_protocol(), (*door->found)->socket);
+    answer = (*door->found)->ready;
+  }
+  co_await write_early_message(*socket, answer);
+  if (!local.is_open()) {
+    co_await socket->finish();
+    co_return;
+  }
+  socket->clear_deadline();
+  const auto bridge = std::make_shared<ByteBridge>(std::move(socket), std::move(local));
+  bridges.insert(bridge);
+  if (stopping) bridge->stop();
+  co_await bridge->run();
+  bridges.erase(bridge);
 }
 
 asio::awaitable<std::shared_ptr<ReceiveJob>> Receiver::Impl::admit_stream(SecureSocket& socket,
@@ -307,6 +377,7 @@ void Receiver::Impl::begin_stop() {
   acceptor.close(ignored);
   pause.cancel();
   for (SecureSocket* socket : unproven) socket->abort();
+  for (const auto& bridge : bridges) bridge->stop();
   const auto running = jobs;  // a job that ends takes itself out
   for (const auto& [id, job] : running) job->stop();
   // run() returns when the last of them is gone: a connection's coroutine must not outlive this.

@@ -12,6 +12,7 @@
 #include "base/result.h"
 #include "transfer/cutover.h"
 #include "transfer/errc.h"
+#include "transfer/forward_door.h"
 #include "transfer/pairing_key.h"
 #include "transfer/progress.h"
 #include "transfer/sender.h"
@@ -40,6 +41,9 @@ struct ReceiverOptions {
   /// Who takes over disks that are moved while they are used, for each such job, by its number
   /// (ReceiverEvent::job); called on the control thread. Empty: none are taken.
   std::function<std::unique_ptr<CutoverTarget>(std::uint64_t job)> cutover_target = {};
+  /// Where requests go that a host forwards for disks that it handed over to this one; called on a
+  /// worker. Empty: none are taken.
+  ForwardFunction forward = {};
 };
 
 /// What happened at a receiver, for a log, a screen or a program.

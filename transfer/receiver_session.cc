@@ -1,7 +1,6 @@
 #include "transfer/receiver_session.h"
 
 #include <algorithm>
-#include <cerrno>
 #include <utility>
 
 #include "base/check.h"
@@ -10,18 +9,6 @@
 
 namespace vhdxm::transfer {
 namespace {
-
-// What Fail says, so that the other side can act on it: no room is something else than bad luck.
-std::uint16_t fail_code(const Error& error) {
-  const auto& category = error.code.category();
-  const int value = error.code.value();
-  Errc errc = Errc::kPeerFailed;
-  if (category == make_error_code(Errc::kProtocol).category()) errc = static_cast<Errc>(value);
-  if (category == boost::system::system_category()) {
-    errc = value == ENOSPC || value == EDQUOT ? Errc::kNoSpace : Errc::kDestinationIo;
-  }
-  return static_cast<std::uint16_t>(errc);
-}
 
 // Of a check below this folder: what the peer said breaks a rule, whatever the check calls it.
 Error as_protocol_error(Error error) {

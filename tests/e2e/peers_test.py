@@ -10,7 +10,7 @@ from proxy import Proxy
 PREAMBLE = struct.Struct("<8sHB5x16s")
 
 
-VERSION = 6  # of the protocol
+VERSION = 7  # of the protocol
 
 
 def preamble(version=VERSION, kind=1):
@@ -75,10 +75,10 @@ class Peers(support.DiskTest):
             connection, _ = server.accept()
             with connection:
                 self.assertEqual(connection.recv(32, socket.MSG_WAITALL)[:11], preamble()[:11])
-                connection.sendall(struct.pack("<8sHHB19x", b"VHDXMREF", 7, 9, 1))
+                connection.sendall(struct.pack("<8sHHB19x", b"VHDXMREF", 8, 9, 1))
                 _, err = process.communicate(timeout=support.PATIENCE_SECONDS)
         self.assertEqual(process.returncode, 3, err.decode())
-        self.assertIn(f"versions 7 to 9 of the protocol, this program version {VERSION}", err.decode())
+        self.assertIn(f"versions 8 to 9 of the protocol, this program version {VERSION}", err.decode())
         self.assert_untouched_after(disk, before)
 
     def test_a_receiver_that_says_nothing_is_exit_five(self):

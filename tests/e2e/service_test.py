@@ -585,7 +585,7 @@ class ServiceTest(support.DiskTest):
         self.refused(here.command("move", "web01"), 2, "--to")
         self.refused(here.command("move", "web01", *to, "--key-file", self.folder / "nokey"), 1,
                      "nokey")
-        for member, value in (("flatten", True), ("live", True), ("verify", 1)):
+        for member, value in (("flatten", True), ("live", True), ("verify", 1), ("after", "never")):
             status, answer = here.ask("POST", "/v1/jobs",
                                       {"disk": "web01", "to": to[1], member: value})
             self.assertEqual(status, 400)

@@ -30,6 +30,7 @@ ServiceJob a_job() {
   job.max_pause_ms = 20;
   job.cutover = "manual";
   job.mirror = "always";
+  job.after = "forward";
   job.verify = true;
   job.state = State::kFailed;
   job.created = "2026-11-29T17:00:00.000Z";
@@ -57,7 +58,7 @@ TEST(ServiceJob, ItsRecordHasEveryMember) {
 TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   auto whole = boost::json::parse(encode(a_job())).as_object();
   // What earlier versions did not know may be missing.
-  const std::set<std::string> later = {"max_pause_ms", "cutover", "mirror", "verify"};
+  const std::set<std::string> later = {"max_pause_ms", "cutover", "mirror", "after", "verify"};
   for (const auto& member : whole) {
     auto less = whole;
     less.erase(member.key());
@@ -78,6 +79,7 @@ TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
                                     {"disks", boost::json::array{}},
                                     {"disks", boost::json::array{"web01"}},
                                     {"verify", 1},
+                                    {"after", "never"},
                                     {"port", 65536},
                                     {"id", "../x"},
                                     {"exit", -1},
@@ -168,6 +170,9 @@ TEST(ServiceJob, TwoAskTheSameWhateverBecameOfThem) {
   EXPECT_FALSE(job.asks_the_same(other));
   other = job;
   other.verify = false;
+  EXPECT_FALSE(job.asks_the_same(other));
+  other = job;
+  other.after = "fence";
   EXPECT_FALSE(job.asks_the_same(other));
   other = job;
   other.disks[1].folder_there = "bulk";

@@ -125,7 +125,8 @@ TEST_F(UnprovenSender, OtherVersionIsToldWhichOneIsSpoken) {
 }
 
 TEST_F(UnprovenSender, KindThatIsNotTaken) {
-  for (const auto kind : {ConnectionKind::kJobControl, ConnectionKind::kKerberosOffer}) {
+  for (const auto kind :
+       {ConnectionKind::kJobControl, ConnectionKind::kKerberosOffer, ConnectionKind::kForward}) {
     HandConnection peer = HandConnection::connect(receiver_.port());
     peer.send_raw(encode(Preamble{.kind = kind}));
     const auto bytes = peer.receive_raw_exactly(kPreambleBytes);

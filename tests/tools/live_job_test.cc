@@ -201,9 +201,9 @@ TEST_F(LiveJobTest, WritesMayWaitForLongOnlyWhileNobodyIsThere) {
     }
   };
   wait_for_pause(60'000'000);
-  const auto held = mover_->client_opens("");
+  const auto held = mover_->client_opens("").disk;
   ASSERT_NE(held, nullptr);
-  ASSERT_NE(mover_->client_opens("web01"), nullptr);
+  ASSERT_NE(mover_->client_opens("web01").disk, nullptr);
   wait_for_pause(300'000);
   mover_->client_closes(*held);
   mover_->client_closes(*held);
@@ -218,7 +218,7 @@ TEST_F(LiveJobTest, WritesMayWaitForLongOnlyWhileNobodyIsThere) {
   set["max_pause_ms"] = 7'000;
   EXPECT_FALSE(job_client("j1").ask("set", set, 60s).value().contains("error"));
   wait_for_pause(7'000'000);
-  ASSERT_NE(mover_->client_opens(""), nullptr);
+  ASSERT_NE(mover_->client_opens("").disk, nullptr);
   EXPECT_FALSE(job_client("j1").ask("cutover", {}, 60s).value().contains("error"));
   const ServiceJob done = over("j1");
   EXPECT_EQ(done.state, ServiceJob::State::kDone) << done.message;

@@ -131,7 +131,7 @@ class DiskMoverTest : public testing::Test {
 
 TEST_F(DiskMoverTest, EndsWhenNoClientIsThereAndTellsThatTheDiskWasClosed) {
   auto client = MoverClient::connect(folder_ / "s").value();
-  const auto disk = mover_->client_opens("any");
+  const auto disk = mover_->client_opens("any").disk;
   ASSERT_NE(disk, nullptr);
   const auto status = client.ask("status", {}, 60s).value();
   EXPECT_EQ(number_of(status.at("disks").at(0).as_object(), "clients"), 1u);
@@ -140,14 +140,14 @@ TEST_F(DiskMoverTest, EndsWhenNoClientIsThereAndTellsThatTheDiskWasClosed) {
   mover_->client_closes(*disk);
   EXPECT_FALSE(ask(client, false).contains("error"));
   EXPECT_EQ(ends_, 1);
-  EXPECT_EQ(mover_->client_opens("any"), nullptr);
+  EXPECT_EQ(mover_->client_opens("any").disk, nullptr);
   mover_->close_all();
   EXPECT_EQ(text_of(*client.next(60s).value(), "event"), "closed");
 }
 
 TEST_F(DiskMoverTest, EndsByForceWhateverClientsThereAre) {
   auto client = MoverClient::connect(folder_ / "s").value();
-  EXPECT_NE(mover_->client_opens(""), nullptr);
+  EXPECT_NE(mover_->client_opens("").disk, nullptr);
   EXPECT_FALSE(ask(client, true).contains("error"));
   EXPECT_EQ(ends_, 1);
 }

@@ -45,7 +45,7 @@ JobJournal example_with_former() {
 TEST(JobJournal, GoldenHeader) {
   const auto bytes = encode_journal(example());
   EXPECT_EQ(to_hex(std::span(bytes).first(52)),
-            "56 48 44 58 4d 4a 4e 4c 02 00 06 00 70 00 00 00 "
+            "56 48 44 58 4d 4a 4e 4c 02 00 07 00 70 00 00 00 "
             "c0 c1 c2 c3 c4 c5 c6 c7 c8 c9 ca cb cc cd ce cf "
             "00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00");
 }

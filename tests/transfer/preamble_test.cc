@@ -44,8 +44,9 @@ TEST(Refusal, GoldenBytes) {
 }
 
 TEST(Preamble, EveryKindComesBack) {
-  for (const ConnectionKind kind : {ConnectionKind::kOffer, ConnectionKind::kJobControl,
-                                    ConnectionKind::kJobData, ConnectionKind::kKerberosOffer}) {
+  for (const ConnectionKind kind :
+       {ConnectionKind::kOffer, ConnectionKind::kJobControl, ConnectionKind::kJobData,
+        ConnectionKind::kKerberosOffer, ConnectionKind::kForward}) {
     Preamble preamble = sample();
     preamble.kind = kind;
     const Result<Preamble> again = decode_preamble(encode(preamble));
@@ -84,7 +85,7 @@ TEST(Preamble, OtherVersionIsToldBeforeAllElse) {
 
 TEST(Preamble, KindOutOfRangeIsRefused) {
   const PreambleBytes good = encode(sample());
-  for (const unsigned kind : {0u, 5u, 255u}) {
+  for (const unsigned kind : {0u, 6u, 255u}) {
     const Result<Preamble> result = decode_preamble(with(good, 10, kind));
     ASSERT_TRUE(result.has_error());
     EXPECT_EQ(result.error().code, Errc::kNotOurProtocol);

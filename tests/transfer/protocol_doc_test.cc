@@ -360,7 +360,8 @@ TEST(ProtocolVersion, ChangedMessagesNeedAnotherVersion) {
   const std::map<std::uint16_t, Pin> pins = {
       {1, {30, "6738e86c606c6ef82cf583d914577e98"}}, {2, {33, "5cf123f0c8cfd90fa2c278023623838e"}},
       {3, {36, "b7ed74b0490f8117452255fbe7237f83"}}, {4, {39, "268779559526a375162fdebb508fe32a"}},
-      {5, {39, "2f3eb7949110787660bfd7953bd5fe09"}}, {6, {41, "c642ac2aab1bc1aa682116857eb21ec2"}}};
+      {5, {39, "2f3eb7949110787660bfd7953bd5fe09"}}, {6, {41, "c642ac2aab1bc1aa682116857eb21ec2"}},
+      {7, {43, "b0d2e7edd81861d4fb9d3fd1c63cc619"}}};
   std::string all;
   const std::vector<MessageTable> code = messages_of_the_code();
   for (const MessageTable& message : code) {
