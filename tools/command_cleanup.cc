@@ -11,6 +11,7 @@
 #include "tools/control_client.h"
 #include "tools/http_message.h"
 #include "tools/json_output.h"
+#include "tools/mover_client.h"
 #include "tools/printable_text.h"
 #include "transfer/errc.h"
 #include "transfer/partials.h"
@@ -31,16 +32,19 @@ class CleanupCommand final : public Command {
             "one of them: NAME.vhdx.partial and its journal. Nothing else is touched, and no "
             "disk that is being received now. Without it such a disk waits for the same send to "
             "be run again, which resumes.\n"
-            "Without --into it is about the host service: it forgets a job that is over, or "
-            "removes "
-            "what arrived of a disk that was in use at its source, by the disk's name.",
-        .examples = {{"vhdx-migrate cleanup --into /var/lib/disks", "shows what is there"},
-                     {"vhdx-migrate cleanup web01.vhdx --into /var/lib/disks",
-                      "removes what came of that disk"},
-                     {"vhdx-migrate cleanup web01.vhdx",
-                      "the host service removes what came of a disk in use"},
-                     {"vhdx-migrate cleanup web01-5f0c9a31",
-                      "the host service forgets that job, which is over"}}};
+            "Without --into it is about the host service: it forgets a job that is over; removes "
+            "what arrived of a disk that was in use at its source, by the disk's name; or removes "
+            "the copy, NAME.vhdx.released, that a disk left here which another host owns by now, "
+            "and says that it does.",
+        .examples = {
+            {"vhdx-migrate cleanup --into /var/lib/disks", "shows what is there"},
+            {"vhdx-migrate cleanup web01.vhdx --into /var/lib/disks",
+             "removes what came of that disk"},
+            {"vhdx-migrate cleanup web01.vhdx",
+             "the host service removes what came of a disk in use"},
+            {"vhdx-migrate cleanup web01", "the copy that web01 left here when it was moved"},
+            {"vhdx-migrate cleanup web01-5f0c9a31",
+             "the host service forgets that job, which is over"}}};
   }
 
   void add_options(OptionSet& options) override {
@@ -78,11 +82,16 @@ class CleanupCommand final : public Command {
   CommandResult forget_job(Console& console) const {
     const auto job = ControlClient(control_).ask("DELETE", "/v1/jobs/" + percent_encoded(which_));
     if (job.has_error()) return job.error();
-    const bool is_disk = job->contains("removed");
+    const std::string removed = text_of(*job, "what");
     if (console.json()) {
-      console.object(is_disk ? "arrived_removed" : "job_forgotten", *job);
-    } else if (is_disk) {
+      console.object(removed.empty() ? "job_forgotten" : removed + "_removed", *job);
+    } else if (removed == "arrived") {
       console.print(fmt::format("removed what came of {}\n", printable(which_)));
+    } else if (removed == "released") {
+      console.print(
+          fmt::format("removed the copy of {} that was released; it is not registered "
+                      "any more\n",
+                      printable(which_)));
     } else {
       console.print(fmt::format("job {} is forgotten\n", printable(which_)));
     }

@@ -13,7 +13,6 @@
 #include "tools/printable_text.h"
 #include "transfer/handover_call.h"
 #include "transfer/pairing_key.h"
-#include "transfer/partials.h"
 
 namespace vhdxm::tools {
 namespace {
@@ -28,33 +27,14 @@ CommandFailure still_unclear(const std::string& message, const std::string& advi
   return {.message = message, .advice = advice, .exit = ExitCode::kInDoubt, .ownership = ownership};
 }
 
-CommandFailure in_several_folders(const std::string& what, const HostOwner::Paths& paths) {
+}  // namespace
+
+CommandFailure HostService::in_several_folders(const std::string& what,
+                                               const HostOwner::Paths& paths) {
   return usage_failure(
       fmt::format("'{}' is in several folders: {}", what, fmt::join(paths, ", ")),
       fmt::format("Say which, by the folder's name in the settings: FOLDER/{}", shell_word(what)));
 }
-
-/// What arrived of a disk.
-struct ArrivedPartial {
-  std::shared_ptr<Directory> folder;
-  transfer::Partial partial;
-};
-
-Result<std::vector<ArrivedPartial>> partials_at(const std::set<migration::DiskPlace>& places) {
-  std::vector<ArrivedPartial> all;
-  std::set<std::string> folders;
-  for (const migration::DiskPlace& place : places) folders.insert(place.folder);
-  for (const std::string& path : folders) {
-    VHDXM_TRY(std::shared_ptr<Directory> folder, Directory::open(path));
-    VHDXM_TRY(auto partials, transfer::list_partials(*folder));
-    for (transfer::Partial& one : partials) {
-      if (places.contains({path, one.name})) all.push_back({folder, std::move(one)});
-    }
-  }
-  return all;
-}
-
-}  // namespace
 
 /// Of disks that are taken without the connection that brought them.
 Result<void> HostService::own_files(const std::vector<migration::DiskPlace>& places) const {
@@ -266,64 +246,6 @@ HostService::Outcome<OwnerSentence> HostService::ask_destination(const HostOwner
     if (over.has_error()) return over.error();
   }
   return OwnerSentence{met.end->sentence};
-}
-
-HostService::Outcome<bool> HostService::remove_arrived(const migration::PlaceThere& what) {
-  const std::lock_guard resolving(resolve_mutex_);
-  const std::string name = transfer::text_of_place(what.folder, what.name);
-  const std::vector<migration::DiskPlace> meant = places_meant(what);
-  std::set<migration::DiskPlace> places;  // all disks of the job: they go together
-  std::set<transfer::JobId> jobs;
-  migration::OwnershipStore& store = owner_->ownership().store;
-  std::vector<ArrivedPartial> partials;
-  {
-    const std::lock_guard lock(owner_->ownership().mutex);
-    for (const migration::DiskPlace& place : meant) {
-      const auto sidecar = store.sidecar(place);
-      if (sidecar.has_error()) return failure_of(sidecar.error());
-      const bool arrives =
-          *sidecar && ((*sidecar)->state == migration::OwnershipState::kReceiving ||
-                       (*sidecar)->state == migration::OwnershipState::kIncoming);
-      if (!arrives) continue;
-      places.insert(place);
-      jobs.insert((*sidecar)->job);
-    }
-    if (places.empty()) return false;
-    if (jobs.size() > 1) {
-      HostOwner::Paths paths;
-      for (const migration::DiskPlace& place : places) paths.push_back(path_of(place));
-      return in_several_folders(name, paths);
-    }
-    const std::set<migration::DiskPlace> named = places;
-    const auto job = store.job(*jobs.begin());
-    if (job.has_value() && *job) {
-      for (const migration::JobDisk& disk : (*job)->disks) places.insert(disk.place);
-    }
-    auto found = partials_at(places);
-    if (found.has_error()) return failure_of(found.error());
-    partials = std::move(*found);
-    for (const ArrivedPartial& one : partials) {
-      if (!one.partial.in_use) continue;
-      return CommandFailure{.message = fmt::format("{} is being received now", one.partial.name),
-                            .advice = "Cancel the job at its source.",
-                            .exit = ExitCode::kNetwork,
-                            .ownership = {}};
-    }
-    const auto cleaned = store.cleanup(*jobs.begin());
-    if (cleaned.has_error()) return failure_of(cleaned.error());
-    // Not what another job has since.
-    std::erase_if(places, [&](const migration::DiskPlace& one) {
-      if (named.contains(one)) return false;
-      const auto now = store.sidecar(one);
-      return now.has_error() || now->has_value();
-    });
-  }
-  for (const ArrivedPartial& one : partials) {
-    if (!places.contains({one.folder->path(), one.partial.name})) continue;
-    const auto removed = transfer::remove_partial(*one.folder, one.partial);  // its journal
-    if (removed.has_error()) return failure_of(removed.error());
-  }
-  return true;
 }
 
 }  // namespace vhdxm::tools

@@ -86,6 +86,12 @@ class HostService {
   /// source owns it. `what`: the disk's file; without a folder, in whichever it is. False: there is
   /// nothing of it. Failures: of usage if it is in several folders; kInDoubt.
   Outcome<bool> remove_arrived(const migration::PlaceThere& what);
+  /// Removes the copy of a disk that was released from here, and those of the disks that were moved
+  /// with it; they are not registered any more. `what`: a registered name, or the file's. False:
+  /// there is none. Failures: clients read one of them (of the class that goes away by itself); of
+  /// usage if several may be meant; kInDoubt while the destination has not confirmed that it owns
+  /// them.
+  Outcome<bool> remove_released(const std::string& what);
   JobDesk& jobs() { return *jobs_; }
   /// Null where nothing may arrive.
   const HostArrivals* arrivals() const { return arrivals_.get(); }
@@ -113,6 +119,8 @@ class HostService {
   MoverSet set_of(const migration::RegisteredDisk& disk) const;
   Result<void> own_files(const std::vector<migration::DiskPlace>& places) const;
   std::vector<migration::DiskPlace> places_meant(const migration::PlaceThere& what) const;
+  static CommandFailure in_several_folders(const std::string& what, const HostOwner::Paths& paths);
+  Outcome<HostOwner::Paths> released_meant(const std::string& what);
   HostOwner::Paths paths_meant(const std::string& what, const std::optional<JobView>& job) const;
   Outcome<OwnerSentence> resolve_here(const std::string& path, const migration::JobRecord& record,
                                       bool force);

@@ -238,19 +238,23 @@ HttpReply act_on(HostService& service, const std::string& id, JobAct act) {
   return json_reply(200, json_of(*view));
 }
 
-/// A job that is over, or what came of a disk by one.
+/// A job that is over, what came of a disk by one, or what it left of a disk that it gave away.
 HttpReply forget(HostService& service, const std::string& id) {
   const HostArrivals* const arrivals = service.arrivals();
   const auto place = migration::PlaceThere::parse(id);
   const bool is_job = service.jobs().find(id) || arrivals == nullptr || arrivals->find(id) ||
                       !place || place->name.empty();
   if (is_job) return act_on(service, id, &JobDesk::forget);
-  const auto removed_any = service.remove_arrived(*place);
-  if (removed_any.has_error()) return reply_of(removed_any.error());
-  if (!*removed_any) return no_job_found(id);
   json::object removed;
   removed["removed"] = json_text(id);
-  return json_reply(200, removed);
+  const auto arrived = service.remove_arrived(*place);
+  if (arrived.has_error()) return reply_of(arrived.error());
+  removed["what"] = "arrived";
+  if (*arrived) return json_reply(200, removed);
+  const auto released = service.remove_released(id);
+  if (released.has_error()) return reply_of(released.error());
+  removed["what"] = "released";
+  return *released ? json_reply(200, removed) : no_job_found(id);
 }
 
 }  // namespace

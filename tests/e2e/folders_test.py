@@ -3,7 +3,7 @@
 import subprocess
 
 import support
-from live_test import LiveHosts, numbered
+from live_hosts import LiveHosts, numbered
 from nbd_export import wait_for_end
 from service import SERVICE
 

@@ -1,15 +1,13 @@
 """Clients that stay where a disk was go on with it where it is: `move --after forward`."""
 
 import errno
-import json
 import os
 import signal
-import socket
 
 import nbd
 
 import support
-from live_test import MIB, SECTOR, Guest, LiveHosts, numbered
+from live_hosts import MIB, SECTOR, Guest, LiveHosts, numbered
 
 FREE = 60 * MIB  # where no guest of these tests writes
 
@@ -33,12 +31,6 @@ class ForwardTest(LiveHosts):
         handle = nbd.NBD()
         handle.connect_uri(f"nbd+unix:///?socket={self.here.run}/disks/{name}.sock")
         return handle
-
-    def mover_pid(self, host, key="web01"):
-        with socket.socket(socket.AF_UNIX) as mover:
-            mover.connect(str(host.run / "movers" / f"{key}.sock"))
-            mover.sendall(b'{"version":2,"op":"status"}\n')
-            return json.loads(mover.makefile().readline())["pid"]
 
     def restart(self, host):
         """kill -9 of the service, and another one at the same port."""
@@ -107,7 +99,7 @@ class ForwardTest(LiveHosts):
 
     def test_a_mover_that_is_started_anew_is_the_end(self):
         guest = self.forwarded(flags=nbd.CMD_FLAG_FUA)
-        pid = self.mover_pid(self.there)
+        pid = self.mover_status(self.there, "web01")["pid"]
         os.kill(pid, signal.SIGKILL)
         guest.join(support.PATIENCE_SECONDS)
         self.assertEqual(guest.failure.errnum, errno.EIO, guest.failure)
@@ -116,14 +108,15 @@ class ForwardTest(LiveHosts):
             with self.assertRaises(nbd.Error) as failed:
                 ask()
             self.assertEqual(failed.exception.errnum, errno.EIO)
-        while self.mover_pid_or_none(self.there) in (None, pid):
+        while self.mover_pid(self.there) in (None, pid):
             pass
         self.assert_holds(self.there, guest)
         guest.leave()
 
-    def mover_pid_or_none(self, host):
+    def mover_pid(self, host):
+        """None while there is none."""
         try:
-            return self.mover_pid(host)
+            return self.mover_status(host, "web01")["pid"]
         except (OSError, ValueError):
             return None
 

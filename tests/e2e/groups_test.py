@@ -6,7 +6,7 @@ import signal
 import nbd
 
 import support
-from live_test import MIB, LiveHosts
+from live_hosts import MIB, LiveHosts
 from nbd_export import wait_for_end
 
 

@@ -1,7 +1,7 @@
 """A disk in use moves between two network namespaces, and the wire between them is pulled."""
 
 import support
-from live_test import LiveHosts
+from live_hosts import LiveHosts
 from two_namespaces import TwoNamespaces
 
 

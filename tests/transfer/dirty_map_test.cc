@@ -150,7 +150,7 @@ TEST(DirtyMap, DoesWhatAPlainBitmapWouldDo) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 40; ++round) {
+  for (int round = 0; round < test::rounds(40); ++round) {
     const std::uint64_t size = (1 + random() % (3 * kLeafBytes / 512)) * 512;
     DirtyMap map(size);
     PlainMap plain(size);
