@@ -111,7 +111,7 @@ if [ "$quick" = no ]; then
   # Memory errors show in the first thousands; the release build's tests go through all crash states
   # and rounds.
   export VHDXM_ROUNDS_PERCENT=${VHDXM_ROUNDS_PERCENT:-25}
-  VHDXM_CRASH_STATES=${VHDXM_CRASH_STATES:-500} VHDXM_SIM_RUNS=${VHDXM_SIM_RUNS:-4000} \
+  VHDXM_CRASH_STATES=${VHDXM_CRASH_STATES:-750} VHDXM_SIM_RUNS=${VHDXM_SIM_RUNS:-4000} \
     stage "asan: tests" run_tests asan --label-exclude lint
   stage "tsan: build" build tsan
   stage "tsan: tests" run_tests tsan
