@@ -265,7 +265,7 @@ class LiveHosts(support.DiskTest):
                 return end()
             return piece
 
-        proxy = Proxy(self.address(self.there), tamper, tamper_back)
+        proxy = self.relay(self.address(self.there), tamper, tamper_back)
         job = self.detached(self.here, proxy.address, "--cutover", "manual", "--max-pause", "20s",
                             *options, name=name)
         self.wait_for(self.here, job, lambda now: now["progress"].get("live", {}).get("pass", 0) > 5)
@@ -274,6 +274,9 @@ class LiveHosts(support.DiskTest):
         self.assertTrue(cut.wait(support.PATIENCE_SECONDS))
         proxy.tamper = proxy.tamper_back = None
         return job, proxy
+
+    def relay(self, target, tamper, tamper_back):
+        return Proxy(target, tamper, tamper_back)
 
     def owners(self, name):
         """Hosts whose export of the disk lets a client write."""

@@ -42,6 +42,37 @@ class PartitionTest(LiveHosts):
         guest.leave()
         self.assert_sound(self.there, guest)
 
+    def relay(self, *arguments):
+        return self.net.within(0, lambda: super(PartitionTest, self).relay(*arguments))
+
+    def test_the_wire_is_pulled_in_the_hand_over(self):
+        for step in ("prepared", "released"):
+            with self.subTest(step):
+                guest, job, _ = self.hand_over_until(step, self.net.pull, step)
+                over = self.wait_for_state(self.here, job, "failed", "blocked")
+                if step == "prepared":
+                    self.assertEqual((over["state"], over["exit"]), ("failed", 5), over)
+                    self.assertEqual(over["ownership"], f"{step}.vhdx: the source owns it.")
+                    guest.write_more()
+                    self.assertEqual(self.owners(step), [self.here])
+                else:
+                    self.assertEqual((over["state"], over["exit"]), ("blocked", 8), over)
+                    guest.wait_until_fenced()
+                    self.assertEqual(self.owners(step), [])
+                    outcome = self.here.command("resolve", job)
+                    self.assertEqual(outcome.code, 8, outcome)
+                self.net.plug_in()
+                self.wait_until_over(self.there)
+                if step == "prepared":
+                    self.move(self.here, self.there, name=step)
+                    guest.wait_until_fenced()
+                else:
+                    self.resolved(job, f"{step}.vhdx: the destination owns it.")
+                self.assertEqual(self.owners(step), [self.there])
+                self.assert_holds(self.there, guest, step)
+                guest.leave()
+                self.assert_sound(self.there, guest, step)
+
     def wait_until_over(self, host):
         """What arrives there."""
         while jobs := [one for one in host.ask("GET", "/v1/jobs")[1]["jobs"]

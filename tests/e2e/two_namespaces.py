@@ -1,7 +1,9 @@
 """Two network namespaces and a wire between them, for a test."""
 
+import ctypes
 import os
 import shutil
+import threading
 
 import support
 
@@ -32,6 +34,21 @@ class TwoNamespaces:
     def on(self, host):
         """Before a command that is to run there."""
         return ("ip", "netns", "exec", self.hosts[host])
+
+    def within(self, host, make):
+        """What `make()` gives there: its sockets, and those of threads that it starts, are of that namespace."""
+        made = []
+
+        def enter():
+            with open(f"/run/netns/{self.hosts[host]}", "rb") as namespace:
+                if ctypes.CDLL(None, use_errno=True).setns(namespace.fileno(), 0) != 0:
+                    raise OSError(ctypes.get_errno(), "setns")
+            made.append(make())
+
+        thread = threading.Thread(target=enter)
+        thread.start()
+        thread.join()
+        return made[0]
 
     def pull(self):
         support.tool("ip", "-n", self.hosts[0], "link", "set", self.ends[0], "down")
