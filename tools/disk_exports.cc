@@ -144,6 +144,11 @@ void DiskExports::taken(const std::string& name, const std::string& job) {
   if (watch != nullptr && watch->expects()) watch->taken(job);
 }
 
+void DiskExports::await_open(const std::string& name, std::chrono::milliseconds patience) {
+  const auto watch = find(name);
+  if (watch != nullptr && watch->expects()) watch->await_open(patience);
+}
+
 bool DiskExports::confirm(const std::string& name) {
   const auto watch = find(name);
   if (watch == nullptr || !watch->expects()) return false;

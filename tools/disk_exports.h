@@ -61,6 +61,8 @@ class DiskExports {
   /// This host owns the disks that were expected, and came by `job`: the mover opens them. Does not
   /// wait.
   void taken(const std::string& name, const std::string& job);
+  /// As MoverWatch::await_open().
+  void await_open(const std::string& name, std::chrono::milliseconds patience);
   /// They are this host's for good. False: they were not expected.
   bool confirm(const std::string& name);
   /// They do not arrive: the mover ends.

@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 
 #include <algorithm>
+#include <chrono>
 #include <filesystem>
 #include <set>
 #include <utility>
@@ -14,6 +15,13 @@
 namespace vhdxm::tools {
 
 using migration::RegisteredDisk;
+
+namespace {
+
+/// A mover that does not open the disks at once holds nobody up for longer.
+constexpr std::chrono::milliseconds kOpenFirst{250};
+
+}  // namespace
 
 bool HostService::is_expected(const std::string& name) const {
   const std::lock_guard lock(expected_mutex_);
@@ -97,10 +105,16 @@ void HostService::expect_disks(const migration::Arrival& arrival) {
 }
 
 void HostService::open_disks(const migration::Arrival& arrival) {
-  const std::lock_guard lock(expected_mutex_);
-  const auto found = expected_.find(arrival.number);
-  if (found != expected_.end())
-    exports_.taken(found->second.front().name, transfer::hex_of(arrival.job));
+  std::string name;
+  {
+    const std::lock_guard lock(expected_mutex_);
+    const auto found = expected_.find(arrival.number);
+    if (found == expected_.end()) return;
+    name = found->second.front().name;
+  }
+  exports_.taken(name, transfer::hex_of(arrival.job));
+  // What both hosts write down afterwards is not to be in the way of what guests wait for.
+  exports_.await_open(name, kOpenFirst);
 }
 
 /// The host that disks came from still has clients.

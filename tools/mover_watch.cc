@@ -332,6 +332,11 @@ void MoverWatch::taken(const std::string& job) {
   changed_.notify_all();
 }
 
+void MoverWatch::await_open(std::chrono::milliseconds patience) {
+  std::unique_lock lock(mutex_);
+  changed_.wait_for(lock, patience, [this] { return open_ || stopping_; });
+}
+
 void MoverWatch::confirm() {
   const std::lock_guard lock(mutex_);
   if (!taken_ && watched_ != nullptr) watched_->cancel();
@@ -514,6 +519,11 @@ std::optional<MoverClient> MoverWatch::start(const ProcessLock& lock) {
   }
   if (expects() && (!expect_disks(*client) || !wait_until_taken())) return std::nullopt;
   if (!open_disks(*client, disks())) return std::nullopt;
+  {
+    const std::lock_guard open(mutex_);
+    open_ = true;
+    changed_.notify_all();
+  }
   // From here on it outlives the service.
   const auto status = client->ask("status", {}, kAskPatience);
   if (status.has_error() || disks_in(*status).empty()) {

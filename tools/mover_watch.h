@@ -103,6 +103,8 @@ class MoverWatch {
 
   /// kExpect: this host owns the disks since now, and its records say so. They came by `job`.
   void taken(const std::string& job);
+  /// Returns when the mover has opened what was taken, or after `patience`.
+  void await_open(std::chrono::milliseconds patience);
   /// kExpect: nothing else is to be done about their arrival: they are this host's as others are.
   void confirm();
   bool expects() const;
@@ -154,6 +156,7 @@ class MoverWatch {
   bool expects_;
   bool taken_ = false;
   std::string taken_by_;  ///< The job by which, until a mover knows it.
+  bool open_ = false;     ///< A mover that was started here has opened the disks.
   bool stopping_ = false;
   bool end_expected_ = false;  ///< Somebody has asked the mover to end.
   MoverClient* watched_ = nullptr;

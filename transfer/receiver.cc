@@ -24,7 +24,7 @@ namespace {
 // half-open ones cost this many buffers, and a sender, whose handshake takes milliseconds, gets in.
 constexpr std::size_t kUnprovenMax = 64;
 /// Disks for which requests are forwarded here, at a time.
-constexpr std::size_t kForwardsMax = 256;
+constexpr std::size_t kForwardsMax = 64;
 
 Error listen_error(const error_code& ec, const std::string& address) {
   return Error{.code = ec, .where = "listening", .subject = address};
