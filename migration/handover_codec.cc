@@ -9,6 +9,7 @@
 
 #include "base/check.h"
 #include "base/little_endian.h"
+#include "migration/disk_registry.h"
 #include "migration/errc.h"
 
 namespace vhdxm::migration {
@@ -216,6 +217,7 @@ void body_fields(A& a, typename A::template Ref<Answer> m) {
 template <class A>
 void body_fields(A& a, typename A::template Ref<Introduction> m) {
   a.raw(m.source.bytes);
+  a.text(m.group);
   a.list(m.disks, [&a](typename A::template Ref<OwnedDisk> disk) { owned_fields(a, disk); });
 }
 template <class A>
@@ -310,6 +312,9 @@ Result<Introduction> decode_introduction(std::span<const std::byte> body) {
     zero = zero || disk.id.is_zero() || disk.epoch == 0;
   }
   if (zero) return Error{.code = Errc::kRecord, .where = "introduction: an id or epoch of zero"};
+  if (!introduction.group.empty() && !is_disk_name(introduction.group)) {
+    return Error{.code = Errc::kRecord, .where = "introduction: a name that no group can have"};
+  }
   return introduction;
 }
 

@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/result.h"
@@ -16,6 +17,7 @@ namespace vhdxm::migration {
 /// What the source says with its offer.
 struct Introduction {
   HostId source;
+  std::string group = {};        ///< In which they are registered there; empty: in none.
   std::vector<OwnedDisk> disks;  ///< In the order of the offer; the epoch is the source's.
 };
 /// What the destination answers.

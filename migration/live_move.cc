@@ -93,7 +93,7 @@ LiveMoveResult LiveMove::Impl::run() {
   }
   auto disks = terms_of(host, options);
   if (disks.has_error()) return failed(disks.error());
-  cutover.emplace(host, options.disks.front().disk->gate(), std::move(*disks));
+  cutover.emplace(host, options.disks.front().disk->gate(), std::move(*disks), options.group);
   {
     const std::lock_guard lock(mutex);
     sender = std::make_unique<transfer::LiveSender>(sender_options(options), *cutover, progress);

@@ -34,6 +34,9 @@ struct LiveMoveOptions {
     std::string folder_there = {};  ///< By its name there; empty: the usual.
   };
   std::vector<Disk> disks;  ///< Of one gate.
+  /// In which they are registered here: the destination registers them in one of that name, if
+  /// there is none. Empty: in none.
+  std::string group = {};
   transfer::Convergence::Limits limits = {};
 };
 

@@ -40,6 +40,7 @@ Error bad_job(const std::string& file, const std::string& complaint) {
 /// All members but id, state and report, by name.
 template <class Fields, class Job>
 void visit(Fields&& fields, Job& job) {
+  fields.text("group", job.group, false);
   fields.text("host", job.host, true);
   fields.text("key_file", job.key_file, true);
   fields.text("mode", job.mode, true);

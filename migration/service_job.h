@@ -59,6 +59,7 @@ struct ServiceJob {
   std::string id;  ///< is_job_id().
   // What was asked for.
   std::vector<ServiceJobDisk> disks;  ///< At least one; several are of one group, all of it.
+  std::string group;                  ///< Their group; empty: they are in none.
   std::string host;
   std::uint16_t port = 0;
   std::string key_file;

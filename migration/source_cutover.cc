@@ -12,15 +12,16 @@ namespace vhdxm::migration {
 using transfer::SharedGate;
 using transfer::WriteGate;
 
-SourceCutover::SourceCutover(HostOwnership& host, SharedGate& gate, std::vector<JobDisk> disks)
-    : host_(host), gate_(gate) {
+SourceCutover::SourceCutover(HostOwnership& host, SharedGate& gate, std::vector<JobDisk> disks,
+                             std::string group)
+    : host_(host), gate_(gate), group_(std::move(group)) {
   record_.source = host_.id;
   record_.disks = std::move(disks);
 }
 
 transfer::HandoverBody SourceCutover::introduce(const JobId& job_id) {
   record_.job = job_id;
-  Introduction introduction{.source = host_.id, .disks = {}};
+  Introduction introduction{.source = host_.id, .group = group_, .disks = {}};
   for (const JobDisk& disk : record_.disks) {
     introduction.disks.push_back({.id = disk.terms.id, .epoch = disk.terms.epoch});
   }

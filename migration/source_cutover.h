@@ -15,8 +15,10 @@ namespace vhdxm::migration {
 /// Of one job. Thread safety: as transfer::CutoverSource; the rest after the job is over.
 class SourceCutover final : public transfer::CutoverSource {
  public:
-  /// `disks`: in the order of the job, each with its id and the epoch that this host owns.
-  SourceCutover(HostOwnership& host, transfer::SharedGate& gate, std::vector<JobDisk> disks);
+  /// `disks`: in the order of the job, each with its id and the epoch that this host owns. `group`:
+  /// in which they are registered here; empty: in none.
+  SourceCutover(HostOwnership& host, transfer::SharedGate& gate, std::vector<JobDisk> disks,
+                std::string group = {});
 
   transfer::HandoverBody introduce(const JobId& job_id) override;
   Step start(std::span<const std::byte> answer) override;
@@ -49,6 +51,7 @@ class SourceCutover final : public transfer::CutoverSource {
 
   HostOwnership& host_;
   transfer::SharedGate& gate_;
+  const std::string group_;
   JobRecord record_;
   std::optional<HandoverSource> handover_;
   bool attempting_ = false;

@@ -22,6 +22,7 @@ Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
                  .where = theirs.source == host_.id ? "a host that moves disks to itself"
                                                     : "introduction: not the disks of the offer"};
   }
+  group_ = theirs.group;
   JobRecord record{.state = JobState::kReceiving,
                    .job = job_id,
                    .attempt = {},
@@ -120,6 +121,7 @@ Arrival TargetCutover::arrival_of(const JobRecord& record, std::string owner_sen
                   .disks = {},
                   .owner_sentence = std::move(owner_sentence)};
   for (const JobDisk& disk : record.disks) arrival.disks.push_back(disk.place);
+  arrival.group = group_;
   return arrival;
 }
 

@@ -19,7 +19,8 @@ struct Arrival {
   JobId job{};
   bool owns = false;                  ///< This host owns the disks, and they have their names.
   std::vector<DiskPlace> disks = {};  ///< In the order of the job.
-  std::string owner_sentence = {};    ///< Who owns them, as far as this side knows.
+  std::string group = {};  ///< That they were in at the source; empty: in none, or it is not known.
+  std::string owner_sentence = {};  ///< Who owns them, as far as this side knows.
 };
 /// Called from threads of the receiver; may block for a while.
 struct ArrivalHooks {
@@ -77,6 +78,7 @@ class TargetCutover final : public transfer::CutoverTarget {
   const ArrivalHooks hooks_;
   const std::uint64_t number_;
   std::optional<HandoverTarget> handover_;
+  std::string group_;  ///< At the source.
   std::vector<Hash128> ledgers_;
   std::optional<JobRecord> to_take_;    ///< Released to this host; the files are not closed yet.
   std::optional<JobRecord> to_settle_;  ///< Put off until the source knows.

@@ -88,7 +88,7 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
   }
   if (const auto failed = self->open_jobs()) return *failed;
   for (const HostOwner::Paths& paths : self->arrived_) {
-    self->take_over_disks(paths, std::nullopt);
+    self->take_over_disks(paths, {}, std::nullopt);
   }
   for (const MoverSet& set : mover_sets_of(self->registry_->list())) self->exports_.begin(set);
   self->blocked_ = std::make_unique<BlockedJobs>(
@@ -462,6 +462,7 @@ HostService::Outcome<migration::ServiceJob> HostService::resolved(MoveWish asked
   if (named.has_error()) return named.error();
   ServiceJob wish = std::move(asked.job);
   wish.disks = std::move(*named);
+  wish.group = disks->front().group;
   if (const migration::HostPeer* peer = settings_.find_peer(wish.host)) {
     wish.host = peer->address.empty() ? peer->name : peer->address;
     wish.port = peer->port;

@@ -112,8 +112,10 @@ class HostService {
   void open_disks(const migration::Arrival& arrival);
   void see_to_disks(const migration::Arrival& arrival);
   Result<transfer::ForwardDoor> forward_to(const transfer::ForwardWish& wish);
-  void take_over_disks(const HostOwner::Paths& paths, const std::optional<MoverSet>& expected);
-  std::optional<MoverSet> set_for(const HostOwner::Paths& paths) const;
+  void take_over_disks(const HostOwner::Paths& paths, const std::string& group_there,
+                       const std::optional<MoverSet>& expected);
+  std::optional<MoverSet> set_for(const HostOwner::Paths& paths,
+                                  const std::string& group_there) const;
   bool is_expected(const std::string& name) const;
   std::vector<std::string> paths_with(const std::string& path) const;
   MoverSet set_of(const migration::RegisteredDisk& disk) const;

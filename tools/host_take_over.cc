@@ -61,8 +61,10 @@ Result<void> HostService::make_way(const std::vector<migration::DiskPlace>& plac
   return {};
 }
 
-/// How disks that arrive together are, or will be, registered. Nothing: they cannot be.
-std::optional<MoverSet> HostService::set_for(const HostOwner::Paths& paths) const {
+/// How disks that arrive together are, or will be, registered: in their group, or in one of the
+/// name that it has at their source. Nothing: they cannot be.
+std::optional<MoverSet> HostService::set_for(const HostOwner::Paths& paths,
+                                             const std::string& group_there) const {
   MoverSet set;
   std::string group;
   for (const std::string& path : paths) {
@@ -75,7 +77,9 @@ std::optional<MoverSet> HostService::set_for(const HostOwner::Paths& paths) cons
     }
     set.push_back(std::move(*disk));
   }
-  if (set.size() > 1 && group.empty()) group = group_for(set.front().name);
+  if (group.empty() && (set.size() > 1 || !group_there.empty())) {
+    group = group_for(group_there.empty() ? set.front().name : group_there);
+  }
   for (RegisteredDisk& disk : set) disk.group = group;
   if (!DiskExports::socket_problem(settings_.run_folder, MoverWatch::key_of(set.front())).empty()) {
     return std::nullopt;
@@ -88,7 +92,7 @@ void HostService::expect_disks(const migration::Arrival& arrival) {
   HostOwner::Paths paths;
   for (const auto& place : arrival.disks) paths.push_back(path_of(place));
   const std::lock_guard lock(disks_mutex_);
-  const auto set = set_for(paths);
+  const auto set = set_for(paths, arrival.group);
   if (!set) return;
   for (const RegisteredDisk& disk : *set) {
     // An earlier connection of the job, which has not ended yet, or disks of other jobs.
@@ -140,7 +144,7 @@ void HostService::see_to_disks(const migration::Arrival& arrival) {
   if (arrival.owns) {
     HostOwner::Paths paths;
     for (const auto& place : arrival.disks) paths.push_back(path_of(place));
-    return take_over_disks(paths, set);
+    return take_over_disks(paths, arrival.group, set);
   }
   if (!set) return;
   const std::lock_guard lock(disks_mutex_);
@@ -153,10 +157,10 @@ void HostService::see_to_disks(const migration::Arrival& arrival) {
 
 /// This host owns the disks at `paths`, which have arrived: exports them. `expected`: as their
 /// mover, which was told already, knows them.
-void HostService::take_over_disks(const HostOwner::Paths& paths,
+void HostService::take_over_disks(const HostOwner::Paths& paths, const std::string& group_there,
                                   const std::optional<MoverSet>& expected) {
   const std::lock_guard lock(disks_mutex_);
-  const auto set = expected ? expected : set_for(paths);
+  const auto set = expected ? expected : set_for(paths, group_there);
   if (!set) {
     log_.warning(
         fmt::format("{} has arrived, and is not exported: register it under a name, "
@@ -202,7 +206,7 @@ std::optional<std::string> HostService::name_for(const std::string& path,
   return std::nullopt;
 }
 
-/// Of disks that have arrived together: the first one's name, or that and a number.
+/// Of disks that have arrived together: that name, or that and a number.
 std::string HostService::group_for(const std::string& name) const {
   std::string group = name;
   for (unsigned i = 2; !registry_->of_group(group).empty(); ++i) {

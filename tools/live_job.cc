@@ -209,7 +209,8 @@ class LiveJob::Run {
                                        .streams = static_cast<unsigned>(job_.streams),
                                        .limit_bytes_per_second = job_.limit,
                                        .mode = mode_named(job_.mode)},
-                            .disks = std::move(disks)};
+                            .disks = std::move(disks),
+                            .group = job_.group};
     options.limits.max_pause =
         job_.max_pause_ms != 0 ? std::chrono::milliseconds(job_.max_pause_ms) : max_pause_untold();
     options.limits.hold_when_ready = job_.cutover == "auto";

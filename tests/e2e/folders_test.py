@@ -105,7 +105,7 @@ class FoldersTest(LiveHosts):
 
         again = {name: self.guest(self.there, name, known=guest.acknowledged)
                  for name, guest in there.items()}
-        back = self.move(self.there, self.here, "--group", "data", "--map", "data=fast/", "--map",
+        back = self.move(self.there, self.here, "--group", "vm", "--map", "data=fast/", "--map",
                          "data-2=bulk/", name=None)
         self.assertEqual(back["state"], "done")
         for guest in again.values():

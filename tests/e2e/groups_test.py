@@ -73,7 +73,7 @@ class GroupsTest(LiveHosts):
             self.assert_holds(self.there, guest, name)
         listed = self.disks(self.there)
         self.assertEqual(len({one["mover_pid"] for one in listed.values()}), 1)
-        self.assertEqual({one["group"] for one in listed.values()}, {"vm-0"})
+        self.assertEqual({one["group"] for one in listed.values()}, {"vm"})
         self.assertEqual({one["state"] for name, one in self.disks(self.here).items()
                           if name != "alone"}, {"released"})
         for guest in guests.values():
@@ -137,7 +137,7 @@ class GroupsTest(LiveHosts):
         job = self.detached(self.here, self.there, "--group", "vm", "--cutover", "manual",
                             name=None)
         self.wait_for_phase(self.here, job, "ready")
-        pid = self.waiting_mover(self.there, "@vm-0")
+        pid = self.waiting_mover(self.there, "@vm")
         self.refused(self.here.command("disk", "remove", "vm-1", "--force"), 5, job)
         self.assertEqual(self.here.command("cancel", job).code, 0)
         over = self.wait_for_state(self.here, job, "cancelled")

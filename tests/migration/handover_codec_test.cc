@@ -112,10 +112,12 @@ TEST(HandoverCodec, WhatIsTakenIsWhatWasSaid) {
 
 TEST(HandoverCodec, IntroductionsNameWhomTheyIntroduce) {
   const Introduction introduction{.source = HostId::random(),
+                                  .group = "web-01",
                                   .disks = {{.id = OwnershipId::random(), .epoch = 3}}};
   const auto again = decode_introduction(encode(introduction));
   ASSERT_TRUE(succeeded(again));
   EXPECT_EQ(again->source, introduction.source);
+  EXPECT_EQ(again->group, "web-01");
   EXPECT_EQ(again->disks, introduction.disks);
   Introduction bad = introduction;
   bad.source = {};
@@ -123,6 +125,11 @@ TEST(HandoverCodec, IntroductionsNameWhomTheyIntroduce) {
   bad = introduction;
   bad.disks[0].epoch = 0;
   EXPECT_TRUE(test::failed_with(decode_introduction(encode(bad)), Errc::kRecord));
+  for (const std::string group : {"../web", "-", std::string(65, 'a').c_str(), "w b"}) {
+    Introduction named = introduction;
+    named.group = group;
+    EXPECT_TRUE(test::failed_with(decode_introduction(encode(named)), Errc::kRecord)) << group;
+  }
   bad.disks.clear();
   EXPECT_TRUE(test::failed_with(decode_introduction(encode(bad)), Errc::kRecord));
   EXPECT_TRUE(test::failed_with(decode_introduction_answer(encode(introduction)), Errc::kRecord));

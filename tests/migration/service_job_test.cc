@@ -21,6 +21,7 @@ ServiceJob a_job() {
   job.disks = {
       {.name = "web01", .path = "/srv/web \"01\".vhdx", .name_there = "b.vhdx"},
       {.name = "data", .path = "/srv/data.vhdx", .name_there = {}, .folder_there = "fast"}};
+  job.group = "g";
   job.host = "newhost";
   job.port = 6600;
   job.key_file = "/k";
@@ -58,7 +59,8 @@ TEST(ServiceJob, ItsRecordHasEveryMember) {
 TEST(ServiceJob, ARecordThatMissesOrHasMoreIsRefusedByName) {
   auto whole = boost::json::parse(encode(a_job())).as_object();
   // What earlier versions did not know may be missing.
-  const std::set<std::string> later = {"max_pause_ms", "cutover", "mirror", "after", "verify"};
+  const std::set<std::string> later = {"max_pause_ms", "cutover", "mirror",
+                                       "after",        "verify",  "group"};
   for (const auto& member : whole) {
     auto less = whole;
     less.erase(member.key());

@@ -23,7 +23,7 @@ class TargetCutoverTest : public testing::Test {
     return offer;
   }
   std::vector<std::byte> introduction(std::size_t count) const {
-    Introduction message{.source = HostId::random(), .disks = {}};
+    Introduction message{.source = HostId::random(), .group = "web", .disks = {}};
     for (std::size_t i = 0; i < count; ++i) {
       message.disks.push_back({.id = OwnershipId::random(), .epoch = 1});
     }

@@ -7,8 +7,10 @@
 
 #include <algorithm>
 #include <array>
+#include <atomic>
 #include <boost/asio/co_spawn.hpp>
 #include <filesystem>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -110,13 +112,14 @@ class ForwardLinkTest : public testing::Test {
 };
 
 TEST_F(ForwardLinkTest, BytesPassBothWays) {
-  ForwardWish asked;
+  std::promise<ForwardWish> told;
   start([&](const ForwardWish& wish) {
-    asked = wish;
+    told.set_value(wish);
     return echo()(wish);
   });
   const auto link = ForwardLink::open(target_);
   ASSERT_TRUE(link.has_value()) << link.error().message;
+  const ForwardWish asked = told.get_future().get();
   EXPECT_EQ(asked.job, target_.job);
   EXPECT_EQ(asked.folder, "fast");
   EXPECT_EQ(asked.name, "web01.vhdx");
@@ -166,20 +169,22 @@ TEST_F(ForwardLinkTest, WhicheverEndsTheOthersLearnOfIt) {
 }
 
 TEST_F(ForwardLinkTest, WhoIsNotLetInIsToldWhy) {
-  Error refusal{.code = Errc::kRefused, .where = "no such disk"};
-  start([&](const ForwardWish&) -> Result<ForwardDoor> { return refusal; });
+  std::atomic<Errc> refusal = Errc::kRefused;
+  start([&](const ForwardWish&) -> Result<ForwardDoor> {
+    return Error{.code = refusal.load(), .where = "no such disk"};
+  });
   auto link = ForwardLink::open(target_);
   ASSERT_TRUE(link.has_error());
   EXPECT_EQ(link.error().error.code, Errc::kRefused);
   EXPECT_NE(link.error().message.find("no such disk"), std::string::npos) << link.error().message;
-  refusal = {.code = Errc::kBusy, .where = "a moment"};
+  refusal = Errc::kBusy;
   link = ForwardLink::open(target_);
   ASSERT_TRUE(link.has_error());
   EXPECT_EQ(link.error().error.code, Errc::kBusy);
   // Another key: nothing is asked of anybody.
   start([&](const ForwardWish&) -> Result<ForwardDoor> {
     ADD_FAILURE() << "asked for a peer that proved nothing";
-    return refusal;
+    return Error{.code = Errc::kRefused};
   });
   target_.key = PairingKey::read_or_create_file(folder_ / "other").value();
   link = ForwardLink::open(target_);

@@ -11,6 +11,7 @@
 #include <chrono>
 #include <filesystem>
 #include <fstream>
+#include <future>
 #include <memory>
 #include <random>
 #include <thread>
@@ -115,14 +116,15 @@ class DiskForwarderTest : public testing::Test {
 };
 
 TEST_F(DiskForwarderTest, AllThatAClientAsksForIsDoneThere) {
-  ForwardWish asked;
+  std::promise<ForwardWish> told;
   start([&](const ForwardWish& wish) -> Result<ForwardDoor> {
-    asked = wish;
+    told.set_value(wish);
     return door();
   });
   forwarder_->handed_over(kJob);
   ASSERT_TRUE(succeeded(write(3, 1)));
   expect_page(3, page_of(1));
+  const ForwardWish asked = told.get_future().get();
   EXPECT_EQ(asked.job, kJob);
   EXPECT_EQ(asked.name, "web01.vhdx");
   // More than goes through at once, and with all that may be said of a write.
