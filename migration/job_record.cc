@@ -8,6 +8,7 @@
 #include "base/crc32c.h"
 #include "base/directory.h"
 #include "base/little_endian.h"
+#include "migration/disk_registry.h"
 #include "migration/errc.h"
 
 namespace vhdxm::migration {
@@ -18,7 +19,8 @@ constexpr std::uint16_t kJobVersion = 1;
 constexpr std::size_t kFolderBytesMax = 4096;
 constexpr std::size_t kDiskNameBytesMax = 240;
 
-// Behind the header, for each disk: RawJobDisk, the folder's bytes, the name's bytes.
+// Behind the header, for each disk: RawJobDisk, the folder's bytes, the name's bytes. Then the
+// group's name.
 struct RawJob {
   std::array<std::uint8_t, 8> magic;
   Le16 version;
@@ -30,7 +32,8 @@ struct RawJob {
   HostId source;
   HostId target;
   Le32 disk_count;
-  Le32 reserved;
+  Le16 group_bytes;
+  Le16 reserved;
 };
 static_assert(sizeof(RawJob) == 88 && alignof(RawJob) == 1);
 constexpr std::size_t kJobChecksumAt = 12;
@@ -132,6 +135,9 @@ Result<void> check(const JobRecord& record) {
     return bad_job("job record: hosts");
   }
   if (record.forced && record.state != JobState::kOwned) return bad_job("job record: forced");
+  if (!record.group.empty() && !is_disk_name(record.group)) {
+    return bad_job("job record: a name that no group can have");
+  }
   if (record.disks.empty()) return bad_job("job record: no disks");
   return check_disks(record);
 }
@@ -183,6 +189,7 @@ std::vector<std::byte> encode(const JobRecord& record) {
   raw.source = record.source;
   raw.target = record.target;
   raw.disk_count = static_cast<std::uint32_t>(record.disks.size());
+  raw.group_bytes = static_cast<std::uint16_t>(record.group.size());
   std::vector<std::byte> bytes;
   append(bytes, &raw, sizeof raw);
   for (const JobDisk& disk : record.disks) {
@@ -198,6 +205,7 @@ std::vector<std::byte> encode(const JobRecord& record) {
     append(bytes, disk.place.folder.data(), disk.place.folder.size());
     append(bytes, disk.place.name.data(), disk.place.name.size());
   }
+  append(bytes, record.group.data(), record.group.size());
   store_raw(bytes.data() + kJobChecksumAt, Le32(crc32c(bytes)));
   return bytes;
 }
@@ -232,6 +240,8 @@ Result<JobRecord> decode_job(std::span<const std::byte> bytes) {
     VHDXM_TRY(JobDisk disk, take_disk(rest));
     record.disks.push_back(std::move(disk));
   }
+  if (rest.size() < raw.group_bytes) return bad_job("job record: cut short");
+  record.group = take_text(rest, raw.group_bytes);
   if (!rest.empty()) return bad_job("job record: bytes behind its end");
   VHDXM_TRY_VOID(check(record));
   return record;

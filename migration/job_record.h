@@ -61,6 +61,8 @@ struct JobRecord {
   /// The destination took the disks without a release (kOwned only): they are in epoch e + 2.
   bool forced = false;
   std::vector<JobDisk> disks = {};  ///< At least one, at most kJobDisksMax; ids and places differ.
+  /// Of a destination: in which the disks are at the source, as is_disk_name(); empty: in none.
+  std::string group = {};
 
   friend bool operator==(const JobRecord&, const JobRecord&) = default;
   HandoverTerms terms() const;

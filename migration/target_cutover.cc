@@ -22,13 +22,13 @@ Result<transfer::HandoverBody> TargetCutover::begin(const JobId& job_id,
                  .where = theirs.source == host_.id ? "a host that moves disks to itself"
                                                     : "introduction: not the disks of the offer"};
   }
-  group_ = theirs.group;
   JobRecord record{.state = JobState::kReceiving,
                    .job = job_id,
                    .attempt = {},
                    .source = theirs.source,
                    .target = host_.id,
-                   .disks = {}};
+                   .disks = {},
+                   .group = theirs.group};
   for (std::size_t i = 0; i < disks.size(); ++i) {
     const std::string* const folder = folders_.find(disks[i].folder);
     if (folder == nullptr) {
@@ -121,7 +121,7 @@ Arrival TargetCutover::arrival_of(const JobRecord& record, std::string owner_sen
                   .disks = {},
                   .owner_sentence = std::move(owner_sentence)};
   for (const JobDisk& disk : record.disks) arrival.disks.push_back(disk.place);
-  arrival.group = group_;
+  arrival.group = record.group;
   return arrival;
 }
 

@@ -78,7 +78,6 @@ class TargetCutover final : public transfer::CutoverTarget {
   const ArrivalHooks hooks_;
   const std::uint64_t number_;
   std::optional<HandoverTarget> handover_;
-  std::string group_;  ///< At the source.
   std::vector<Hash128> ledgers_;
   std::optional<JobRecord> to_take_;    ///< Released to this host; the files are not closed yet.
   std::optional<JobRecord> to_settle_;  ///< Put off until the source knows.

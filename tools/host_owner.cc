@@ -58,7 +58,7 @@ Result<HostOwner::Start> HostOwner::open(const std::string& state_folder,
     if (record.has_error() || !*record || (*record)->state != JobState::kOwned) continue;
     Paths paths;
     for (const migration::JobDisk& disk : (*record)->disks) paths.push_back(path_of(disk.place));
-    start.arrived.push_back(std::move(paths));
+    start.arrived.push_back({.paths = std::move(paths), .group = (*record)->group});
   }
   VHDXM_TRY(auto recovered, ownership.store.recover([&owner](const DiskPlace& place) {
     return owner.has_mover_(path_of(place));

@@ -23,9 +23,13 @@ class HostOwner {
 
   struct Start {
     std::unique_ptr<HostOwner> owner;
-    /// Paths of disks that arrived before a crash, and that this host owns: not registered perhaps.
+    struct Arrived {
+      Paths paths;
+      std::string group;  ///< At their source; empty: in none.
+    };
+    /// Disks that arrived before a crash, and that this host owns: not registered perhaps.
     /// Those of each job.
-    std::vector<Paths> arrived;
+    std::vector<Arrived> arrived;
     /// Disks that nobody may write to, and why.
     std::vector<migration::OwnershipStore::Doubt> doubts;
   };

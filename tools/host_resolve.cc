@@ -176,7 +176,7 @@ HostService::Outcome<OwnerSentence> HostService::resolve_here(const std::string&
   VHDXM_COMMAND_TRY(const auto taken,
                     migration::take_by_force(owner_->ownership(), record,
                                              [this](const auto& all) { return own_files(all); }));
-  take_over_disks(paths_in(taken), {}, std::nullopt);
+  take_over_disks(paths_in(taken), taken.group, std::nullopt);
   const std::lock_guard lock(owner_->ownership().mutex);
   VHDXM_COMMAND_TRY_VOID(owner_->ownership().store.drop(taken));
   return OwnerSentence{migration::owner_sentence(taken)};

@@ -87,8 +87,8 @@ HostService::Outcome<std::unique_ptr<HostService>> HostService::start(HostSettin
     self->arrivals_ = std::move(*arrivals);
   }
   if (const auto failed = self->open_jobs()) return *failed;
-  for (const HostOwner::Paths& paths : self->arrived_) {
-    self->take_over_disks(paths, {}, std::nullopt);
+  for (const HostOwner::Start::Arrived& one : self->arrived_) {
+    self->take_over_disks(one.paths, one.group, std::nullopt);
   }
   for (const MoverSet& set : mover_sets_of(self->registry_->list())) self->exports_.begin(set);
   self->blocked_ = std::make_unique<BlockedJobs>(

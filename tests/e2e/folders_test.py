@@ -216,7 +216,7 @@ class FoldersTest(LiveHosts):
         job = self.detached(self.here, self.there, "--group", "vm", *self.TO_EACH, "--cutover",
                             "manual", name=None)
         self.wait_for_phase(self.here, job, "ready")
-        pid = self.waiting_mover(self.there, "@data")
+        pid = self.waiting_mover(self.there, "@vm")
         self.refused(self.there.command("cleanup", "fast/data.vhdx"), 5, "received now")
         self.assertEqual(self.here.command("cancel", job).code, 0)
         over = self.wait_for_state(self.here, job, "cancelled")

@@ -21,6 +21,7 @@ TEST(JobRecord, EveryStateComesBackAsItWas) {
     JobRecord record = sample_job(state, 3);
     record.disks[1].moves_back = !is_of_source(state);
     record.forced = state == JobState::kOwned;
+    record.group = is_of_source(state) ? "" : "web-01";
     const auto decoded = decode_job(encode(record));
     ASSERT_TRUE(succeeded(decoded)) << to_string(state);
     EXPECT_EQ(*decoded, record);
@@ -60,6 +61,7 @@ TEST(JobRecord, EachRuleIsKept) {
   EXPECT_TRUE(refused([](JobRecord& r) { r.source = {}; }, "hosts"));
   EXPECT_TRUE(refused([](JobRecord& r) { r.forced = true; }, "forced"));
   EXPECT_TRUE(refused([](JobRecord& r) { r.disks.clear(); }, "no disks"));
+  EXPECT_TRUE(refused([](JobRecord& r) { r.group = "../web"; }, "no group"));
   EXPECT_TRUE(refused([](JobRecord& r) { r.disks[1].terms.id = {}; }, "id is zero"));
   EXPECT_TRUE(refused([](JobRecord& r) { r.disks[1].terms.epoch = 0; }, "epoch"));
   EXPECT_TRUE(refused([](JobRecord& r) { r.disks[1].terms.id = r.disks[0].terms.id; }, "twice"));
