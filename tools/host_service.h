@@ -145,7 +145,8 @@ class HostService {
   std::mutex resolve_mutex_;          ///< One at a time is resolved. Taken before disks_mutex_.
   std::mutex disks_mutex_;            ///< Held while a disk is added or removed: one at a time.
   std::unique_ptr<HostOwner> owner_;  ///< Used by exports_.
-  std::vector<HostOwner::Start::Arrived> arrived_;  ///< Before this service was started: to be registered.
+  std::vector<HostOwner::Start::Arrived>
+      arrived_;  ///< Before this service was started: to be registered.
   DiskExports exports_;
   mutable std::mutex expected_mutex_;  ///< Taken last, and briefly.
   /// What arrives, by the number of its arrival. Protected by expected_mutex_.
