@@ -125,7 +125,8 @@ TEST(HandoverCodec, IntroductionsNameWhomTheyIntroduce) {
   bad = introduction;
   bad.disks[0].epoch = 0;
   EXPECT_TRUE(test::failed_with(decode_introduction(encode(bad)), Errc::kRecord));
-  for (const std::string group : {"../web", "-", std::string(65, 'a').c_str(), "w b"}) {
+  for (const std::string& group :
+       std::vector<std::string>{"../web", "-", "w b", std::string(65, 'a')}) {
     Introduction named = introduction;
     named.group = group;
     EXPECT_TRUE(test::failed_with(decode_introduction(encode(named)), Errc::kRecord)) << group;
