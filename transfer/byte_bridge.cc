@@ -43,15 +43,20 @@ void ByteBridge::watch_peer() {
 
 asio::awaitable<void> ByteBridge::run() {
   asio::co_spawn(local_.get_executor(), carry_in(), [this](const std::exception_ptr&) {
-    // What it threw, a broken connection, is the end that it came to.
+    // What it threw, a broken connection, is the end that it came to. The local program is told by
+    // half: nbdkit 1.32 ends itself when it cannot send what it is about to answer.
     in_is_over_ = true;
-    stop();
+    peer_->abort();
+    error_code ignored;
+    local_.shutdown(LocalSocket::shutdown_send, ignored);
     carried_in_.cancel();
   });
   try {
     co_await carry_out();
   } catch (const std::exception&) {
+    peer_->abort();
   }
+  co_await drain();
   stop();
   while (!in_is_over_) {
     carried_in_.expires_at(asio::steady_timer::time_point::max());
@@ -63,6 +68,17 @@ void ByteBridge::stop() {
   peer_->abort();
   error_code ignored;
   local_.close(ignored);
+}
+
+/// What the local program still says to a peer that is gone, until it has ended, too.
+asio::awaitable<void> ByteBridge::drain() {
+  error_code ignored;
+  local_.shutdown(LocalSocket::shutdown_send, ignored);
+  std::vector<std::byte> bytes(kBridgeBytes);
+  for (;;) {
+    const auto [ec, got] = co_await local_.async_read_some(asio::buffer(bytes), kAsTuple);
+    if (ec || got == 0) co_return;
+  }
 }
 
 asio::awaitable<void> ByteBridge::carry_out() {

@@ -29,6 +29,7 @@ class ByteBridge {
 
  private:
   asio::awaitable<void> carry_out();
+  asio::awaitable<void> drain();
   asio::awaitable<void> carry_in();
   void watch_peer();
 
