@@ -202,8 +202,9 @@ Result<transfer::ForwardDoor> MoverWatch::forward(const std::string& name, const
     return refused(error == "not_now" ? transfer::Errc::kBusy : transfer::Errc::kRefused,
                    text_of(*answer, "message"));
   }
-  VHDXM_TRY(const int socket, connect_local(places_.clients));
-  return transfer::ForwardDoor{.socket = socket,
+  const auto socket = connect_local(places_.clients);
+  if (socket.has_error()) return refused(transfer::Errc::kBusy, describe(socket.error()));
+  return transfer::ForwardDoor{.socket = *socket,
                                .ready = {.export_name = text_of(*answer, "export"),
                                          .instance = number_of(*answer, "instance")}};
 }
