@@ -1,8 +1,6 @@
 #include "tools/disk_mover.h"
 
 #include <fmt/format.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -11,6 +9,7 @@
 #include <cstdio>
 #include <utility>
 
+#include "base/signal_free_thread.h"
 #include "migration/json_fields.h"
 #include "migration/owner_check.h"
 #include "migration/service_job.h"
@@ -53,13 +52,9 @@ std::string read_wishes(const json::object& request, std::vector<MoverDisks::Wis
                         Taken* taken = nullptr) {
   std::string complaint = read_disks(request, wishes);
   if (!complaint.empty()) return complaint;
-  std::int64_t version = 0;
-  std::string op;
   json::object rest = request;
   rest.erase("disks");
   migration::JsonFields fields(rest);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
   if (taken != nullptr) {
     fields.flag("taken", taken->taken);
     fields.text("job", taken->job);
@@ -92,12 +87,7 @@ Result<std::unique_ptr<DiskMover>> DiskMover::start(const std::string& socket, A
               return self->answer(op, request);
             }));
   if (mover->about_.life_fd >= 0) {
-    sigset_t all;
-    sigset_t before;
-    ::sigfillset(&all);
-    ::pthread_sigmask(SIG_SETMASK, &all, &before);
-    mover->life_ = std::thread([self] { self->watch_life(); });
-    ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+    mover->life_ = signal_free_thread([self] { self->watch_life(); });
   }
   return mover;
 }
@@ -275,13 +265,9 @@ MoverAnswer DiskMover::open(const json::object& request) {
 }
 
 MoverAnswer DiskMover::close(const json::object& request) {
-  std::int64_t version = 0;
-  std::string op;
   std::string name;
   bool force = false;
   migration::JsonFields fields(request);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
   fields.text("name", name, true);
   fields.flag("force", force);
   if (const std::string complaint = fields.finish(); !complaint.empty()) {
@@ -312,12 +298,8 @@ MoverAnswer DiskMover::close(const json::object& request) {
 }
 
 MoverAnswer DiskMover::move(const json::object& request) {
-  std::int64_t version = 0;
-  std::string op;
   std::string id;
   migration::JsonFields fields(request);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
   fields.text("id", id, true);
   std::string complaint = fields.finish();
   if (complaint.empty() && !migration::is_job_id(id)) complaint = "id: is none";
@@ -361,13 +343,9 @@ MoverAnswer DiskMover::move(const json::object& request) {
 }
 
 MoverAnswer DiskMover::forward(const json::object& request) {
-  std::int64_t version = 0;
-  std::string op;
   std::string name;
   std::string job;
   migration::JsonFields fields(request);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
   fields.text("name", name, true);
   fields.text("job", job, true);
   if (const std::string complaint = fields.finish(); !complaint.empty()) {
@@ -390,12 +368,8 @@ MoverAnswer DiskMover::forward(const json::object& request) {
 }
 
 MoverAnswer DiskMover::end(const json::object& request) {
-  std::int64_t version = 0;
-  std::string op;
   bool force = false;
   migration::JsonFields fields(request);
-  fields.number("version", version, kMoverProtocol, kMoverProtocol);
-  fields.text("op", op);
   fields.flag("force", force);
   if (const std::string complaint = fields.finish(); !complaint.empty()) {
     return mover_error("bad_request", complaint);

@@ -1,8 +1,6 @@
 #include "tools/live_job.h"
 
 #include <fmt/format.h>
-#include <pthread.h>
-#include <signal.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -13,6 +11,7 @@
 #include <set>
 #include <utility>
 
+#include "base/signal_free_thread.h"
 #include "migration/host_records.h"
 #include "migration/json_fields.h"
 #include "migration/live_move.h"
@@ -254,14 +253,10 @@ class LiveJob::Run {
   }
 
   MoverAnswer set(const boost::json::object& request, MoverAnswer answer) {
-    std::int64_t version = 0;
-    std::string op;
     std::uint64_t limit = 0;
     std::uint64_t max_pause_ms = 0;
     std::string mode;
     migration::JsonFields fields(request);
-    fields.number("version", version, kMoverProtocol, kMoverProtocol);
-    fields.text("op", op);
     fields.number("limit", limit, ~std::uint64_t{0});
     fields.number("max_pause_ms", max_pause_ms, ServiceJob::kMaxPauseMsMax);
     fields.choice("mode", mode, {"auto", "plain", "compress"});
@@ -433,18 +428,12 @@ class LiveJob::Run {
 };
 
 LiveJob::LiveJob(Setting setting, Begun begun) : run_(std::make_unique<Run>(std::move(setting))) {
-  // Signals are for the threads of whoever runs this.
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread_ = std::thread([this, begun = std::move(begun)] {
+  thread_ = signal_free_thread([this, begun = std::move(begun)] {
     const bool has_begun = run_->run(begun);
     over_ = true;  // before anybody can find the lock free, and ask for another job
     run_->let_go();
     if (!has_begun) begun(false);
   });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
 }
 
 LiveJob::~LiveJob() {

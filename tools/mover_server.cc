@@ -2,8 +2,6 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -20,6 +18,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/signal_free_thread.h"
 #include "migration/json_fields.h"
 #include "tools/json_output.h"
 
@@ -183,7 +182,7 @@ void MoverServer::Impl::obey_lines(Connection& connection) {
 
 std::string MoverServer::Impl::answer_line(Connection& connection, const std::string& line) {
   std::string complaint;
-  const auto request = migration::parse_json_object(line, complaint);
+  auto request = migration::parse_json_object(line, complaint);
   if (!request) return line_of(mover_error("bad_request", "the line " + complaint).fields);
   const json::value* version = request->if_contains("version");
   if (version == nullptr || *version != json::value(kMoverProtocol)) {
@@ -192,11 +191,14 @@ std::string MoverServer::Impl::answer_line(Connection& connection, const std::st
                                                       kMoverProtocol))
                        .fields);
   }
-  const json::value* op = request->if_contains("op");
-  if (op == nullptr || !op->is_string()) {
+  const json::value* told = request->if_contains("op");
+  if (told == nullptr || !told->is_string()) {
     return line_of(mover_error("bad_request", "op: must be a text").fields);
   }
-  MoverAnswer answer = handler(op->as_string().c_str(), *request);
+  const std::string op = told->as_string().c_str();
+  request->erase("version");
+  request->erase("op");
+  MoverAnswer answer = handler(op, *request);
   connection.subscribed = connection.subscribed || answer.subscribes;
   return line_of(std::move(answer.fields));
 }
@@ -237,12 +239,7 @@ bool MoverServer::Impl::take_published() {
 Result<std::unique_ptr<MoverServer>> MoverServer::start(const std::string& path, Handler handler) {
   auto impl = std::make_unique<Impl>(std::move(handler));
   VHDXM_TRY_VOID(impl->listen(path));
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  impl->thread = std::thread([self = impl.get()] { self->run(); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  impl->thread = signal_free_thread([self = impl.get()] { self->run(); });
   return std::unique_ptr<MoverServer>(new MoverServer(std::move(impl)));
 }
 

@@ -28,8 +28,8 @@ MoverAnswer mover_error(const std::string& code, const std::string& message);
 /// Thread safety: publish() from any thread.
 class MoverServer {
  public:
-  /// Answers one request, whose version was checked. Called from the server's one thread: must not
-  /// block.
+  /// Answers one request: its members but `version`, which was checked, and `op`. Called from the
+  /// server's one thread: must not block.
   using Handler =
       std::function<MoverAnswer(const std::string& op, const boost::json::object& request)>;
 

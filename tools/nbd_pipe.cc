@@ -2,8 +2,6 @@
 
 #include <libnbd.h>
 #include <poll.h>
-#include <pthread.h>
-#include <signal.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -13,6 +11,8 @@
 #include <mutex>
 #include <thread>
 #include <utility>
+
+#include "base/signal_free_thread.h"
 
 namespace vhdxm::tools {
 namespace {
@@ -163,12 +163,7 @@ Result<std::unique_ptr<NbdPipe>> NbdPipe::connect(int socket, const std::string&
   }
   // Takes the socket, whatever comes of it.
   if (nbd_connect_socket(impl->handle, socket) != 0) return nbd_error("connect by NBD");
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  impl->thread = std::thread([self = impl.get()] { self->loop(); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  impl->thread = signal_free_thread([self = impl.get()] { self->loop(); });
   return std::unique_ptr<NbdPipe>(new NbdPipe(std::move(impl)));
 }
 

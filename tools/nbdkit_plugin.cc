@@ -18,7 +18,6 @@
 #include <cerrno>
 #include <chrono>
 #include <condition_variable>
-#include <csignal>
 #include <cstring>
 #include <exception>
 #include <memory>
@@ -31,6 +30,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/signal_free_thread.h"
 #include "migration/owner_check.h"
 #include "tools/client_sockets.h"
 #include "tools/disk_forwarder.h"
@@ -251,12 +251,7 @@ void obey_service() {
 
 /// Starts `body`, which obeys somebody. Signals are nbdkit's, so its own threads get them.
 Result<void> start_obeying(void (*body)()) {
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  plugin().control = std::thread(body);
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  plugin().control = signal_free_thread(body);
   return {};
 }
 

@@ -1,7 +1,5 @@
 #include "transfer/forward_link.h"
 
-#include <pthread.h>
-#include <signal.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -12,6 +10,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/signal_free_thread.h"
 #include "transfer/byte_bridge.h"
 #include "transfer/early_message.h"
 #include "transfer/send_setup.h"
@@ -97,12 +96,7 @@ Result<void> ForwardLink::Impl::start() {
   bridge = std::make_shared<ByteBridge>(std::move(socket), std::move(local));
   context.restart();
   asio::co_spawn(context, bridge->run(), [](const std::exception_ptr&) {});
-  sigset_t all;
-  sigset_t before;
-  ::sigfillset(&all);
-  ::pthread_sigmask(SIG_SETMASK, &all, &before);
-  thread = std::thread([this] { context.run(); });
-  ::pthread_sigmask(SIG_SETMASK, &before, nullptr);
+  thread = signal_free_thread([this] { context.run(); });
   return {};
 }
 
