@@ -410,8 +410,19 @@ void ExtentQueue::give_back(Batch batch) {
   changed_.notify_all();
 }
 
+// Whether a stream that waits could do something, now that the receiver answered: with every write
+// of a guest that is mirrored comes an answer, and mostly nobody has to be woken for it.
+bool ExtentQueue::may_find_work_locked() const {
+  if (!active_ || in_flight_ == 0) return true;
+  if (!ready_.empty() || !held_ready_.empty() || !hashes_.empty()) return true;
+  if (live_.empty()) return mapped_to_ < view_->geometry().virtual_size_bytes;
+  if (live_at_ < live_.size() || !mirrored_.waiting().empty()) return true;
+  const auto closes_at = closes_at_locked();
+  return closes_at && *closes_at <= std::chrono::steady_clock::now();
+}
+
 void ExtentQueue::finish_if_sent(std::unique_lock<std::mutex>& lock) {
-  changed_.notify_all();
+  if (may_find_work_locked()) changed_.notify_all();
   if (!active_ || in_flight_ > 0 || handed_out_ > 0 || !ready_.empty()) return;
   if (!live_.empty()) {
     if (!pass_is_sent_locked()) return;
@@ -447,6 +458,7 @@ void ExtentQueue::add_credit(std::uint64_t bytes) {
   {
     const std::lock_guard lock(mutex_);
     return_credit_locked(std::min(bytes, kCreditCeiling));
+    if (!may_find_work_locked()) return;
   }
   changed_.notify_all();
 }

@@ -229,6 +229,8 @@ class ExtentQueue {
   std::uint64_t copy_batch_bytes_locked() const;
   std::optional<std::chrono::steady_clock::time_point> closes_at_locked() const;
   bool may_close_locked();
+  bool may_find_work_locked() const;
+  void wake_mirrored_locked();
   void begin_mirrored_pass_locked();
   void settle_locked(const Sent& sent, bool arrived);
   void stop_mirroring_locked();
@@ -265,7 +267,8 @@ class ExtentQueue {
   std::optional<Mirroring> mirroring_;
   MirrorState mirror_state_;
   MirroredWrites mirrored_;
-  std::condition_variable mirrored_changed_;
+  /// Of each write that waits, by its number: its thread's, which is woken alone.
+  std::map<std::uint64_t, std::condition_variable*> mirrored_waiters_;
   bool mirrored_pass_ = false;                ///< The pass that is being sent keeps busy_.
   std::map<std::uint32_t, BusyRanges> busy_;  ///< Of each disk: taken, and not acknowledged.
   std::chrono::steady_clock::time_point pass_begun_{};

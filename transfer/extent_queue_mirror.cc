@@ -38,7 +38,7 @@ void ExtentQueue::set_mirror_patience(MirrorClock::duration patience) {
   const std::lock_guard lock(mutex_);
   if (!mirroring_) return;
   mirroring_->patience = patience;
-  mirrored_changed_.notify_all();
+  wake_mirrored_locked();
 }
 
 void ExtentQueue::stop_mirroring() {
@@ -53,7 +53,11 @@ void ExtentQueue::stop_mirroring() {
 void ExtentQueue::stop_mirroring_locked() {
   mirroring_.reset();
   mirror_state_.on = false;
-  mirrored_changed_.notify_all();
+  wake_mirrored_locked();
+}
+
+void ExtentQueue::wake_mirrored_locked() {
+  for (const auto& [write, waiter] : mirrored_waiters_) waiter->notify_one();
 }
 
 ExtentQueue::MirrorState ExtentQueue::mirror_state() const {
@@ -88,7 +92,9 @@ void ExtentQueue::mirror(std::uint32_t disk, std::uint64_t offset, std::uint64_t
   }
   const std::uint64_t write = mirrored_.add(disk, offset, length, disk_bytes, extent_bytes_);
   const auto came = MirrorClock::now();
-  changed_.notify_all();
+  std::condition_variable answered;
+  mirrored_waiters_.emplace(write, &answered);
+  changed_.notify_one();  // one stream takes all that waits
   while (mirroring_ && !mirrored_.done(write)) {
     const auto silent = std::max(came, last_answer_) + mirroring_->patience;
     const auto until = std::min(
@@ -101,10 +107,11 @@ void ExtentQueue::mirror(std::uint32_t disk, std::uint64_t offset, std::uint64_t
       }
       break;
     }
-    mirrored_changed_.wait_until(lock, until);
+    answered.wait_until(lock, until);
   }
   ++(mirrored_.done(write) ? mirror_state_.writes : mirror_state_.left_dirty);
   mirrored_.drop(write);
+  mirrored_waiters_.erase(write);
   // Who pulls may wait for the pass to have nothing left to wait for.
   if (!mirroring_) changed_.notify_all();
 }
@@ -208,7 +215,9 @@ void ExtentQueue::settle_locked(const Sent& sent, bool arrived) {
   }
   mirrored_.arrived(write, frame.raw_length);
   last_answer_ = MirrorClock::now();
-  mirrored_changed_.notify_all();
+  if (!mirrored_.done(write)) return;
+  const auto waiter = mirrored_waiters_.find(write);
+  if (waiter != mirrored_waiters_.end()) waiter->second->notify_one();
 }
 
 std::optional<MirrorClock::time_point> ExtentQueue::closes_at_locked() const {
