@@ -63,6 +63,10 @@ boost::system::result<LinkMeasure, Failure> LinkMeasurer::run() {
     if (queue_) queue_->stop();
     for (const auto& stream : streams_) stream->abort();
     streams_.clear();
+    if (!failure_) return;
+    // Or whoever asked would wait for the deadline of what was under way.
+    if (control_) control_->socket().abort();
+    context_.stop();
   });
   context_.run();
   if (!failure_ && !done_) {
