@@ -125,6 +125,7 @@ class SecureSocket {
   asio::awaitable<void> run_handshake();
   asio::awaitable<void> flush();
   bool has_room();
+  void wake_for(std::size_t bytes);
   template <class Buffers>
   asio::awaitable<void> send(Buffers buffers);
   asio::awaitable<std::size_t> receive(std::span<std::byte> out);
@@ -136,6 +137,7 @@ class SecureSocket {
   std::optional<TlsEngine> tls_;
   std::vector<std::byte> incoming_;  ///< Ciphertext on its way to the engine.
   bool full_duplex_ = false;
+  int wakes_at_ = 1;     ///< The socket's SO_RCVLOWAT. Bytes.
   bool broken_ = false;  ///< An operation failed: nothing more can be said or heard.
   std::atomic<std::uint64_t>* sent_bytes_ = nullptr;
   std::atomic<std::uint64_t>* received_bytes_ = nullptr;
