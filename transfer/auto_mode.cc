@@ -45,6 +45,17 @@ constexpr compression::HostCost kAssumedHost = {
 constexpr double kProcessorShare = 0.75;
 // Rows a second by which what was too much may be taken for granted again.
 constexpr double kTriedAgain = 0.5;
+// What goes before anything is known of the link is compressed by so much: on a slow one it is full
+// for half a second of what goes plain, and where nothing holds the streams back, compressing costs
+// some hundredths of the time that is passed until that is known.
+constexpr int kStartLevel = 1;
+constexpr double kStartSeconds = 0.1;
+// What the link carried when it last held the streams back is taken for what it carries, for so
+// long; and for full from the one to the other part of it on. Beyond, it has got faster.
+constexpr double kLinkKnownSeconds = 0.5;
+constexpr double kNearlyFull = 0.75;
+constexpr double kFaster = 1.15;
+constexpr double kFasterWish = 2;
 // Samples are smoothed over about this time.
 constexpr double kSmoothSeconds = 0.08;
 // A receiver whose streams wait for bytes less than the first part of their time holds the job
@@ -103,9 +114,11 @@ AutoMode::AutoMode(const Host& host)
       held_back_much_(std::lerp(kHeldBackMuch, 1, surplus(host))),
       held_back_little_(kHeldBackLittle + kSurplusLittle * surplus(host)),
       known_(kAssumed.begin(), kAssumed.end()),
-      model_(usable(known_, host.level_max)) {}
+      model_(usable(known_, host.level_max)),
+      position_(position_of(std::min(kStartLevel, host.level_max))) {}
 
 void AutoMode::learn(std::span<const compression::LevelCost> costs) {
+  const bool at_least = position_ <= position_min_;
   const compression::Mix before = model_.at(position_);
   const int fast = model_.rows()[before.fast].level;
   const int strong = model_.rows()[before.strong].level;
@@ -119,7 +132,8 @@ void AutoMode::learn(std::span<const compression::LevelCost> costs) {
   // Rows come and go with what they cost: the same place is where the same levels are.
   position_ = std::lerp(position_of(fast), position_of(strong), before.strong_share);
   position_min_ = position_for(compression::Conditions::kNoLimit, 1);
-  position_ = std::max(position_, position_min_);
+  // What is at its least was not put there by the link: a sample that compressed too well did.
+  position_ = at_least ? position_min_ : std::max(position_, position_min_);
 }
 
 void AutoMode::merge(std::span<const compression::LevelCost> costs, double weight) {
@@ -152,7 +166,8 @@ double AutoMode::position_of(int level) const {
 }
 
 std::optional<int> AutoMode::wants_costs() const {
-  const bool all = bottleneck_ == Bottleneck::kLink;
+  // Strong levels take many times as long to try as the extent takes to be sent.
+  const bool all = pressed_;
   const unsigned learned = all ? learned_ : learned_cheap_;
   if (learned >= kCostsAtOnce && seconds_since_costs_ <= kCostsSeconds) return std::nullopt;
   return all ? kLadder.back() : kLevelCheapMax;
@@ -182,19 +197,52 @@ ModeMix AutoMode::observe(const Sample& sample) {
   if (sample.receiver) {
     receiver_idle_ = smoothed(receiver_idle_, sample.receiver->waiting, sample.seconds);
   }
+  wire_bytes_per_second_ =
+      smoothed(wire_bytes_per_second_, sample.wire_bytes_per_second, sample.seconds);
   judge(sample);
   const double idle =
       std::clamp((receiver_idle_ - kReceiverBusy) / (kReceiverIdle - kReceiverBusy), 0.0, 1.0);
   const bool heard = sample.receiver.has_value();
   const double pressure = heard || held_back_ > kHeldBackMost ? held_back_ * idle : 0;
+  pressed_ = pressure > held_back_much_;
+  if (starting_) {
+    start_seconds_ += sample.seconds;
+    const bool knows = heard && learned_ + learned_cheap_ > 0;
+    if (!knows && start_seconds_ < kStartSeconds) return mix();
+    starting_ = false;
+    if (!pressed_) {
+      position_ = position_min_;
+      begun_ = false;  // what is seen from here on has nothing to do with what was
+      return mix();
+    }
+  }
   double wish = 0;
-  if (pressure > held_back_much_) wish = (pressure - held_back_much_) / (1 - held_back_much_);
-  if (pressure < held_back_little_) wish = (pressure - held_back_little_) / held_back_little_;
+  if (pressed_) wish = (pressure - held_back_much_) / (1 - held_back_much_);
+  note_link(sample.seconds, pressure);
+  if (pressure < held_back_little_ && !link_is_nearly_full()) {
+    wish = (pressure - held_back_little_) / held_back_little_;
+    if (link_full_ > kFaster) wish *= kFasterWish;
+  }
   move(wish, sample.seconds);
-  wire_bytes_per_second_ =
-      smoothed(wire_bytes_per_second_, sample.wire_bytes_per_second, sample.seconds);
   if (wish > 0) approach(sample.seconds);
   return mix();
+}
+
+void AutoMode::note_link(double seconds, double pressure) {
+  link_known_seconds_ += seconds;
+  if (pressure >= held_back_little_) {
+    link_bytes_per_second_ = wire_bytes_per_second_;
+    link_known_seconds_ = 0;
+  }
+  link_full_ = link_bytes_per_second_ > 0 ? wire_bytes_per_second_ / link_bytes_per_second_ : 0;
+}
+
+// Streams that wait for nothing leave the link empty, or are just as fast as it is. Then less
+// compression would win next to nothing, and a little too little of it makes everybody wait: the
+// bytes that level 1 saves of text are six times what they leave.
+bool AutoMode::link_is_nearly_full() const {
+  return link_known_seconds_ < kLinkKnownSeconds && link_full_ > kNearlyFull &&
+         link_full_ < kFaster;
 }
 
 // Up to where the model puts it, if the link is what holds it back: a link that is slow, or has

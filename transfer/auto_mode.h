@@ -3,9 +3,10 @@
 // The right choice keeps the link full and no fuller: as long as streams wait for the network,
 // there is processor time to compress harder; once they do not, compression holds the job back.
 // So the choice is moved along the efficient levels (compression/link_model.h), from plain to the
-// strongest, by how much of their time the streams are held back. Where it is the destination that
-// does not keep up, not the network, compressing harder would make it worse: the destination says
-// what it waits for (message Load). docs/compression.md has the reasoning and the measurements.
+// strongest, by how much of their time the streams are held back. What goes before that is known is
+// compressed lightly. Where it is the destination that does not keep up, not the network,
+// compressing harder would make it worse: the destination says what it waits for (message Load).
+// docs/compression.md has the reasoning and the measurements.
 #pragma once
 
 #include <cstdint>
@@ -69,6 +70,8 @@ class AutoMode {
   void judge(const Sample& sample);
   void move(double wish, double seconds);
   void approach(double seconds);
+  void note_link(double seconds, double pressure);
+  bool link_is_nearly_full() const;
   double position_for(double link_bytes_per_s, double processor_share) const;
   void merge(std::span<const compression::LevelCost> costs, double weight);
   /// Where a level is on the model's ladder, or the next stronger one.
@@ -85,7 +88,13 @@ class AutoMode {
   double held_back_ = 0;              ///< Smoothed.
   double receiver_idle_ = 1;          ///< Smoothed.
   double wire_bytes_per_second_ = 0;  ///< Smoothed.
+  double link_bytes_per_second_ = 0;  ///< When it last held the streams back. 0: never.
+  double link_known_seconds_ = 0;     ///< Since then.
+  double link_full_ = 0;              ///< Of that, what goes over it.
+  bool pressed_ = false;              ///< The link holds back streams that could do more.
   bool begun_ = false;
+  double start_seconds_ = 0;    ///< Since it began.
+  bool starting_ = true;        ///< Nothing is known of the link yet.
   double one_way_seconds_ = 0;  ///< How long it has gone one way; negative towards plain.
   double seconds_since_costs_ = 0;
   unsigned learned_ = 0;        ///< How often, of all levels.

@@ -8,13 +8,6 @@
 namespace vhdxm::transfer {
 namespace {
 
-ModeMix first_mix(const SenderOptions& options) {
-  if (options.mode == Mode::kCompress) {
-    return {.light = options.level, .strong = options.level, .strong_share = 0};
-  }
-  return {};  // as it is, until it is known that the network is what holds the job back
-}
-
 double processor_limit(const SenderOptions& options) {
   if (options.cpu_share_percent >= 100) return std::numeric_limits<double>::infinity();
   return processors_of(options);
@@ -30,15 +23,17 @@ ModeSteering::ModeSteering(const SenderOptions& options, const SenderBudget::Sha
     : mode_(options.mode),
       level_(options.mode == Mode::kCompress ? options.level
                                              : std::min(options.level, shares.level_max)),
-      control_(first_mix(options), processor_limit(options)),
+      control_({}, processor_limit(options)),
       auto_({.level_max = shares.level_max,
              .processors = processors_of(options),
              .streams = static_cast<double>(shares.streams)}) {
+  set_mode(mode_);
   if (mode_ == Mode::kAuto) control_.ask_for_costs(AutoMode::kLevelCheapMax);
 }
 
 void ModeSteering::set_mode(Mode mode) {
   mode_ = mode;
+  if (mode == Mode::kAuto) control_.set(auto_.mix());
   if (mode == Mode::kPlain) control_.set({});
   if (mode == Mode::kCompress) {
     control_.set({.light = level_, .strong = level_, .strong_share = 0});
