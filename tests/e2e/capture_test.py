@@ -24,7 +24,7 @@ class Capture(support.DiskTest):
         with self.receiver(*options) as receiver:
             proxy = Proxy(receiver.address)
             outcome = support.run("send", disk, proxy.address, "--key-file", self.key_file,
-                                  *options)
+                                  "--mode", "plain", *options)  # as they are, bytes would show
             proxy.server.close()
         self.assertEqual(outcome.code, 0, outcome)
         self.assert_complete(disk, self.arrivals / "marked.vhdx")
