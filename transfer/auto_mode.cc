@@ -47,11 +47,13 @@ constexpr double kProcessorShare = 0.75;
 constexpr double kTriedAgain = 0.5;
 // What goes before anything is known of the link is compressed by so much: on a slow one it is full
 // for half a second of what goes plain, and where nothing holds the streams back, compressing costs
-// some hundredths of the time that is passed until that is known.
+// some hundredths of the time that is passed until that is known: until the receiver was heard and
+// costs were measured, or for so long.
 constexpr int kStartLevel = 1;
 constexpr double kStartSeconds = 0.1;
 // What the link carried when it last held the streams back is taken for what it carries, for so
-// long; and for full from the one to the other part of it on. Beyond, it has got faster.
+// long. It is nearly full from the first part of that to the second; beyond that it has got faster,
+// and the choice goes down by so many times the rows.
 constexpr double kLinkKnownSeconds = 0.5;
 constexpr double kNearlyFull = 0.75;
 constexpr double kFaster = 1.15;
