@@ -223,7 +223,7 @@ ModeMix AutoMode::observe(const Sample& sample) {
   note_link(sample.seconds, pressure);
   if (pressure < held_back_little_ && !link_is_nearly_full()) {
     wish = (pressure - held_back_little_) / held_back_little_;
-    if (link_full_ > kFaster) wish *= kFasterWish;
+    if (link_full() > kFaster) wish *= kFasterWish;
   }
   move(wish, sample.seconds);
   if (wish > 0) approach(sample.seconds);
@@ -236,15 +236,19 @@ void AutoMode::note_link(double seconds, double pressure) {
     link_bytes_per_second_ = wire_bytes_per_second_;
     link_known_seconds_ = 0;
   }
-  link_full_ = link_bytes_per_second_ > 0 ? wire_bytes_per_second_ / link_bytes_per_second_ : 0;
+}
+
+// Of what the link carries, as far as that is known, what goes over it.
+double AutoMode::link_full() const {
+  return link_bytes_per_second_ > 0 ? wire_bytes_per_second_ / link_bytes_per_second_ : 0;
 }
 
 // Streams that wait for nothing leave the link empty, or are just as fast as it is. Then less
 // compression would win next to nothing, and a little too little of it makes everybody wait: the
 // bytes that level 1 saves of text are six times what they leave.
 bool AutoMode::link_is_nearly_full() const {
-  return link_known_seconds_ < kLinkKnownSeconds && link_full_ > kNearlyFull &&
-         link_full_ < kFaster;
+  const double full = link_full();
+  return link_known_seconds_ < kLinkKnownSeconds && full > kNearlyFull && full < kFaster;
 }
 
 // Up to where the model puts it, if the link is what holds it back: a link that is slow, or has

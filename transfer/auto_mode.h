@@ -71,6 +71,7 @@ class AutoMode {
   void move(double wish, double seconds);
   void approach(double seconds);
   void note_link(double seconds, double pressure);
+  double link_full() const;
   bool link_is_nearly_full() const;
   double position_for(double link_bytes_per_s, double processor_share) const;
   void merge(std::span<const compression::LevelCost> costs, double weight);
@@ -90,7 +91,6 @@ class AutoMode {
   double wire_bytes_per_second_ = 0;  ///< Smoothed.
   double link_bytes_per_second_ = 0;  ///< When it last held the streams back. 0: never.
   double link_known_seconds_ = 0;     ///< Since then.
-  double link_full_ = 0;              ///< Of that, what goes over it.
   bool pressed_ = false;              ///< The link holds back streams that could do more.
   bool begun_ = false;
   double start_seconds_ = 0;    ///< Since it began.
