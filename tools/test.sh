@@ -58,10 +58,10 @@ build() {  # PRESET TARGETS...
   cmake --build --preset "$preset" --parallel "$JOBS" ${1+--target "$@"}
 }
 
-run_tests() {  # PRESET CTEST-ARGUMENTS...
-  local preset=$1
-  shift
-  "${fixed_addresses[@]}" ctest --preset "$preset" --parallel "$JOBS" --no-tests=error "$@"
+run_tests() {  # PRESET JOBS CTEST-ARGUMENTS...
+  local preset=$1 jobs=$2
+  shift 2
+  "${fixed_addresses[@]}" ctest --preset "$preset" --parallel "$jobs" --no-tests=error "$@"
 }
 
 # New inputs go to the build folder: the corpus of the tree grows by hand only.
@@ -112,9 +112,9 @@ if [ "$quick" = no ]; then
   # and rounds.
   export VHDXM_ROUNDS_PERCENT=${VHDXM_ROUNDS_PERCENT:-25}
   VHDXM_CRASH_STATES=${VHDXM_CRASH_STATES:-750} VHDXM_SIM_RUNS=${VHDXM_SIM_RUNS:-4000} \
-    stage "asan: tests" run_tests asan --label-exclude lint
+    stage "asan: tests" run_tests asan "$JOBS" --label-exclude lint
   stage "tsan: build" build tsan
-  stage "tsan: tests" run_tests tsan
+  stage "tsan: tests" run_tests tsan "$JOBS"
   unset VHDXM_ROUNDS_PERCENT
   stage "fuzz: $FUZZ_SECONDS_PER_TARGET s a target" fuzz_all
 fi
@@ -125,7 +125,8 @@ if [ "$nightly" = yes ]; then
   export VHDXM_MODEL_OPERATIONS=${VHDXM_MODEL_OPERATIONS:-2000000}
 fi
 echo "=== release: tests"
-if ! run_tests release; then
+# One more at a time: a third of the time of tests with real programs is waiting.
+if ! run_tests release $((JOBS + 1)); then
   echo 'test.sh: stage "release: tests" failed' >&2
   exit 1
 fi

@@ -120,7 +120,7 @@ class PlainMap {
 
   void mark(std::uint64_t offset, std::uint64_t length) {
     for (std::uint64_t at = offset / kPage * kPage; at < offset + length; at += kPage) {
-      dirty_[static_cast<std::size_t>(at / kPage)] = true;
+      set(static_cast<std::size_t>(at / kPage), true);
     }
   }
 
@@ -130,20 +130,25 @@ class PlainMap {
     if (page >= dirty_.size()) return std::nullopt;
     DirtyRange range{.offset = page * kPage, .length = 0};
     while (page < dirty_.size() && dirty_[page] && range.length + kPage <= length_max) {
-      dirty_[page++] = false;
+      set(page++, false);
       range.length += kPage;
     }
     range.length = std::min(range.length, disk_bytes_ - range.offset);
     return range;
   }
 
-  std::uint64_t count() const {
-    return static_cast<std::uint64_t>(std::count(dirty_.begin(), dirty_.end(), true));
-  }
+  std::uint64_t count() const { return count_; }
 
  private:
+  void set(std::size_t page, bool dirty) {
+    if (dirty_[page] == dirty) return;
+    dirty_[page] = dirty;
+    dirty ? ++count_ : --count_;
+  }
+
   const std::uint64_t disk_bytes_;
   std::vector<bool> dirty_;
+  std::uint64_t count_ = 0;
 };
 
 TEST(DirtyMap, DoesWhatAPlainBitmapWouldDo) {

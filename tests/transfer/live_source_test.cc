@@ -70,7 +70,7 @@ TEST_P(LiveSourceOfKind, PassesBringAllWhateverHappensInBetween) {
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
   std::uint64_t lost = 0;
-  const int rounds = std::max(6, test::rounds(12));
+  const int rounds = std::max(4, test::rounds(12));
   // More if nothing was lost in these, as can be.
   for (int round = 0; round < rounds || (lost == 0 && round < 20 * rounds); ++round) {
     const auto gate = std::make_shared<SharedGate>();

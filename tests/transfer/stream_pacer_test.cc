@@ -213,7 +213,7 @@ TEST(StreamPacer, AnyTenSecondsAreWithinThreePercentOfTheLimit) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < test::rounds(100); ++round) {
     const Case one = random_case(random, 1.2);
     Streams streams(one.rate, one.speeds, random());
     streams.run(31s);
@@ -232,7 +232,7 @@ TEST(StreamPacer, AnyTenSecondsAreWithinTheLimitWhateverControlSays) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 60; ++round) {
+  for (int round = 0; round < test::rounds(60); ++round) {
     Case one = random_case(random, 1.2);
     if (round % 3 == 0) one = {.rate = (10 + random() % 40) * kMiB, .speeds = {}};
     Streams streams(one.rate, one.speeds, random());
@@ -268,7 +268,7 @@ TEST(StreamPacer, ALinkThatStoodStillDoesNotCatchUp) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < test::rounds(100); ++round) {
     const Case one = random_case(random, 3);
     Streams streams(one.rate, one.speeds, random());
     const TimePoint first = kStart + std::chrono::milliseconds(1000 + random() % 5000);
@@ -285,7 +285,7 @@ TEST(StreamPacer, EveryStreamHasItsFairShare) {
   const auto seed = test::random_seed();
   SCOPED_TRACE(test::repeat_with(seed));
   std::mt19937_64 random(seed);
-  for (int round = 0; round < 100; ++round) {
+  for (int round = 0; round < test::rounds(100); ++round) {
     const Case one = random_case(random, 1.2);
     Streams streams(one.rate, one.speeds, random());
     streams.run(30s);
