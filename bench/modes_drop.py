@@ -53,8 +53,8 @@ def move(bench, disk, mode):
     bench.fresh(disk)
     bench.link.set_rate(modes_link.rate_bits(FAST))
     with open(bench.work / "send.err", "wb") as lines_for_people:
-        receiver, sender = bench.start_move(disk, mode, "plain", stdout=subprocess.PIPE,
-                                            stderr=lines_for_people)
+        receiver, sender, _ = bench.start_move(disk, mode, "plain", stdout=subprocess.PIPE,
+                                               stderr=lines_for_people)
     samples, changes = watch(sender, bench.link, bench.options.size_mib << 20)
     sender.stdout.close()
     bench.children.finish(sender)

@@ -150,19 +150,19 @@ class Bench:
         raise RuntimeError("receive does not listen: " + (self.work / "receive.err").read_text())
 
     def start_move(self, disk, mode, progress, **streams):
-        """Receiver and sender of one move by vhdx-migrate, which runs."""
+        """Receiver and sender of one move by vhdx-migrate, which runs, and when the sender began."""
         receiver, address = self.receive("--once")
         flags = {"plain": ["plain"], "auto": ["auto"]}.get(mode, ["compress", "--level", mode])
+        begin = time.monotonic()
         sender = self.children.start(
             [*self.link.on(modes_link.SENDER), self.options.tool, "send", disk, address, "--as",
              "disk.vhdx", "--key-file", self.key, "--json", "--progress", progress, "--mode", *flags],
             **streams)
-        return receiver, sender
+        return receiver, sender, begin
 
     def move(self, disk, mode):
         output = self.work / "send.jsonl"
-        begin = time.monotonic()
-        receiver, sender = self.start_move(disk, mode, "none", stdout=open(output, "wb"))
+        receiver, sender, begin = self.start_move(disk, mode, "none", stdout=open(output, "wb"))
         sender_cpu_s = self.children.finish(sender)
         wall_s = time.monotonic() - begin
         lines = [json.loads(one) for one in output.read_text(encoding="utf-8").splitlines()]

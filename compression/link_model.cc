@@ -14,11 +14,18 @@ namespace {
 /// linear in the costs, so that of a mix is the weighed mean of those of its rows.
 struct BusySeconds {
   static constexpr std::size_t kCount = 8;
+  static constexpr std::size_t kDestination = 4;
   std::array<double, kCount> of{};
   double sender_cpu = 0;
   double receiver_cpu = 0;
 
   double slowest() const { return *std::max_element(of.begin(), of.end()); }
+  /// As if the destination had a disk without end.
+  double slowest_but_destination() const {
+    auto others = of;
+    others[kDestination] = 0;
+    return *std::max_element(others.begin(), others.end());
+  }
   double cpu() const { return sender_cpu + receiver_cpu; }
 };
 
@@ -256,12 +263,16 @@ Prediction LinkModel::predict(const LevelCost& wanted, const Conditions& conditi
   const LevelCost cost = within_codec_cores(wanted, conditions);
   const BusySeconds busy = busy_seconds(cost, conditions);
   const double slowest = busy.slowest();
-  Prediction result{.seconds = conditions.latency_s + conditions.raw_bytes * slowest,
-                    .bytes_per_second = 1 / slowest,
-                    .wire_bytes = conditions.raw_bytes * cost.ratio,
-                    .sender_cpu_s = conditions.raw_bytes * busy.sender_cpu,
-                    .receiver_cpu_s = conditions.raw_bytes * busy.receiver_cpu,
-                    .limit = Limit::kNone};
+  const double unsynced = std::min(conditions.raw_bytes, conditions.unsynced_bytes);
+  const double until_synced = conditions.raw_bytes * busy.slowest_but_destination() +
+                              unsynced / conditions.destination_bytes_per_s;
+  Prediction result{
+      .seconds = conditions.latency_s + std::max(conditions.raw_bytes * slowest, until_synced),
+      .bytes_per_second = 1 / slowest,
+      .wire_bytes = conditions.raw_bytes * cost.ratio,
+      .sender_cpu_s = conditions.raw_bytes * busy.sender_cpu,
+      .receiver_cpu_s = conditions.raw_bytes * busy.receiver_cpu,
+      .limit = Limit::kNone};
   if (slowest > 0) {
     const auto at = std::max_element(busy.of.begin(), busy.of.end()) - busy.of.begin();
     result.limit = kLimits[static_cast<std::size_t>(at)];

@@ -51,6 +51,9 @@ struct Conditions {
   double codec_cores = kNoLimit;
   double raw_bytes = 0;  ///< Of the disk, to move.
   double latency_s = 0;  ///< What a move takes besides.
+  /// What the destination may not have synced yet when all has arrived: nothing else is done while
+  /// it is. Where the destination's disk is the limit, syncing is what it does all the time.
+  double unsynced_bytes = 0;
 };
 
 /// What bounds the rate.

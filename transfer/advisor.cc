@@ -35,6 +35,8 @@ constexpr double kWriteCost = 0.15e-9;
 // answer (docs/compression.md#advise-the-choice-before-it-runs).
 constexpr double kLatencySeconds = 0.07;
 constexpr double kLatencyConnections = 3;
+// Between two syncs of a disk that arrives (receive_job.cc).
+constexpr double kUnsyncedBytes = 256.0 * 1024 * 1024;
 constexpr double kEqual = 0.02;
 
 // Costs of a raw and of a wire byte, from two flows with different shares of both.
@@ -58,14 +60,23 @@ ByteCosts split(double plain_cpu, const FlowMeasure& plain, double packed_cpu,
   return costs;
 }
 
-// How much faster or slower the receiver unpacks than this host does.
-double unpack_factor(const FlowMeasure& packed, const std::vector<LevelCost>& costs) {
-  for (const LevelCost& cost : costs) {
-    if (cost.level != kDefaultLevel || cost.decompress_s_per_byte <= 0) continue;
-    if (packed.packed_bytes <= 0 || packed.raw_bytes <= 0) continue;
-    return packed.unpack_cpu_s / packed.raw_bytes / cost.decompress_s_per_byte;
+// Holds what the levels took here, one thread alone, against what one of them took in the flow,
+// where the host's other processors were at work as they are in a move (of two that share a core
+// each is slower by a half), and where the receiver unpacked.
+void calibrate(const FlowMeasure& packed, std::vector<LevelCost>& costs) {
+  const auto level = std::find_if(costs.begin(), costs.end(), [](const LevelCost& cost) {
+    return cost.level == kDefaultLevel;
+  });
+  if (level == costs.end() || packed.packed_bytes <= 0 || packed.raw_bytes <= 0) return;
+  const auto factor = [&](double measured_cpu_s, double alone_s_per_byte) {
+    return alone_s_per_byte > 0 ? measured_cpu_s / packed.raw_bytes / alone_s_per_byte : 1;
+  };
+  const double packing = factor(packed.compress_cpu_s, level->compress_s_per_byte);
+  const double unpacking = factor(packed.unpack_cpu_s, level->decompress_s_per_byte);
+  for (LevelCost& cost : costs) {
+    cost.compress_s_per_byte *= packing;
+    cost.decompress_s_per_byte *= unpacking;
   }
-  return 1;
 }
 
 }  // namespace
@@ -180,13 +191,13 @@ void Advisor::Impl::apply(const LinkMeasure& link, Advice& advice,
   all.latency_s = kLatencySeconds + kLatencyConnections * link.connect_s;
   if (link.receiver.write_bytes_per_second > 0) {
     all.destination_bytes_per_s = static_cast<double>(link.receiver.write_bytes_per_second);
+    all.unsynced_bytes = kUnsyncedBytes;
   }
   advice.link_measured = plain.held_back > kLinkBound && plain.receiver_waiting > kLinkBound;
   if (advice.link_measured && plain.seconds > 0) {
     all.link_bytes_per_s = plain.wire_bytes / plain.seconds;
   }
-  const double factor = unpack_factor(packed, costs);
-  for (LevelCost& cost : costs) cost.decompress_s_per_byte *= factor;
+  calibrate(packed, costs);
 }
 
 // `data_share`: of the payload, what is not zero. Zeros are read and cost nothing else.

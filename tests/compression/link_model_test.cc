@@ -49,6 +49,22 @@ TEST(LinkModel, PlainOverASlowLinkTakesTheLinksTime) {
   EXPECT_DOUBLE_EQ(plain.receiver_cpu_s, 0.9);
 }
 
+TEST(LinkModel, TheDestinationSyncsWhenAllHasArrived) {
+  Conditions conditions = usual();
+  conditions.link_bytes_per_s = kGigabit;  // 8 s
+  conditions.destination_bytes_per_s = kGigabyte / 2;
+  conditions.unsynced_bytes = kGigabyte / 4;
+  EXPECT_DOUBLE_EQ(LinkModel::predict(kRows[0], conditions).seconds, 8.5);
+  conditions.unsynced_bytes = 8 * kGigabyte;  // never more than there is
+  EXPECT_DOUBLE_EQ(LinkModel::predict(kRows[0], conditions).seconds, 10);
+  // Where the disk is the limit, it has been writing all the time.
+  conditions.destination_bytes_per_s = kGigabyte / 16;
+  conditions.unsynced_bytes = kGigabyte / 4;
+  const Prediction slow_disk = LinkModel::predict(kRows[0], conditions);
+  EXPECT_EQ(slow_disk.limit, Limit::kDestinationDisk);
+  EXPECT_DOUBLE_EQ(slow_disk.seconds, 16);
+}
+
 TEST(LinkModel, CompressionOverASlowLinkTakesTheRatiosTime) {
   Conditions conditions = usual();
   conditions.link_bytes_per_s = kGigabit;
