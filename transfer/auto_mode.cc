@@ -51,6 +51,12 @@ constexpr double kTriedAgain = 0.5;
 // costs were measured, or for so long.
 constexpr int kStartLevel = 1;
 constexpr double kStartSeconds = 0.1;
+// Streams that wait for nothing do not prove that the link is fast: the kernel takes some MiB of
+// each. As long as it holds more than this part of all that was sent, the beginning lasts, but no
+// longer than that. (A receiver that does not keep up looks the same; it loses little by it, as
+// what the kernel takes is soon a small part.)
+constexpr double kQueuedMuch = 0.25;
+constexpr double kStartQueuedSeconds = 1;
 // What the link carried when it last held the streams back is taken for what it carries, for so
 // long. It is nearly full from the first part of that to the second; beyond that it has got faster,
 // and the choice goes down by so many times the rows.
@@ -211,6 +217,9 @@ ModeMix AutoMode::observe(const Sample& sample) {
     start_seconds_ += sample.seconds;
     const bool knows = heard && learned_ + learned_cheap_ > 0;
     if (!knows && start_seconds_ < kStartSeconds) return mix();
+    if (!pressed_ && sample.queued > kQueuedMuch && start_seconds_ < kStartQueuedSeconds) {
+      return mix();
+    }
     starting_ = false;
     if (!pressed_) {
       position_ = position_min_;

@@ -39,6 +39,7 @@ class AutoMode {
     double held_back = 0;              ///< The network (or --limit) took nothing more.
     double reading = 0;                ///< For the source's disk.
     double wire_bytes_per_second = 0;  ///< All streams. 0: not known.
+    double queued = 0;  ///< Of all that was sent so far, what the kernel still holds for the link.
     /// The receiver's, as far as is known: its streams had nothing to do, wrote, unpacked.
     struct Receiver {
       double waiting = 1;

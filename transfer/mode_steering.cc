@@ -64,6 +64,7 @@ void ModeSteering::steer(const SendStream::Work& work, std::uint64_t wire_bytes,
          .held_back = std::clamp(seconds(work.held_back - before_.held_back) / up, 0.0, 1.0),
          .reading = std::clamp(seconds(work.reading - before_.reading) / up, 0.0, 1.0),
          .wire_bytes_per_second = static_cast<double>(wire_bytes - wire_bytes_before_) / passed,
+         .queued = share(work.queued_bytes, wire_bytes),
          .receiver = receiver_});
     seconds_[auto_.bottleneck()] += passed;
     if (mode_ == Mode::kAuto) {

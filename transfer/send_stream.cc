@@ -191,6 +191,7 @@ asio::awaitable<void> SendStream::send_batch(ExtentQueue::Batch batch,
   } else {
     co_await socket_->write(buffers);
   }
+  queued_bytes_.store(socket_->queued_bytes(), std::memory_order_relaxed);
   for (const auto& payload : built->payloads) {
     job_.pool.note(BufferPool::Stage::kDrained, payload);
   }
@@ -204,6 +205,7 @@ SendStream::Work& SendStream::Work::operator+=(const Work& other) {
   held_back += other.held_back;
   reading += other.reading;
   processor_ns += other.processor_ns;
+  queued_bytes += other.queued_bytes;
   return *this;
 }
 
@@ -215,7 +217,8 @@ SendStream::Work SendStream::work(WaitClock::TimePoint now) const {
   return {.up = now - joined,
           .held_back = writing_.total(now),
           .reading = reading_.total(now),
-          .processor_ns = processor_ns_.load(std::memory_order_relaxed)};
+          .processor_ns = processor_ns_.load(std::memory_order_relaxed),
+          .queued_bytes = queued_bytes_.load(std::memory_order_relaxed)};
 }
 
 asio::awaitable<void> SendStream::write_paced(std::vector<asio::const_buffer> buffers) {

@@ -74,6 +74,7 @@ class SendStream {
     WaitClock::Duration held_back{};  ///< Of that: by the network, the receiver or the limit.
     WaitClock::Duration reading{};    ///< Of that: for the source.
     std::uint64_t processor_ns = 0;
+    std::uint64_t queued_bytes = 0;  ///< Written, and not at the peer yet, when it last wrote.
 
     Work& operator+=(const Work& other);
   };
@@ -102,6 +103,7 @@ class SendStream {
   WaitClock writing_;
   WaitClock reading_;
   std::atomic<std::uint64_t> processor_ns_{0};
+  std::atomic<std::uint64_t> queued_bytes_{0};
   std::thread thread_;
 };
 

@@ -129,6 +129,35 @@ TEST(AutoMode, CompressesUntilTheReceiverSaysWhatItWaitsFor) {
   EXPECT_EQ(mode.mix(), ModeMix{});
 }
 
+TEST(AutoMode, CompressesAsLongAsTheKernelHoldsMuchOfWhatWasSent) {
+  World world;
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
+  mode.learn(std::span(world.costs).first(4));
+  // The streams wait for nothing, and the receiver does nothing but.
+  AutoMode::Sample sample{.seconds = 0.02,
+                          .wire_bytes_per_second = 60 * kMega,
+                          .queued = 0.8,
+                          .receiver = AutoMode::Sample::Receiver{}};
+  for (int i = 0; i < 20; ++i) {
+    mode.observe(sample);
+    ASSERT_EQ(mode.mix().light, 1) << i;
+  }
+  sample.queued = 0.1;
+  mode.observe(sample);
+  EXPECT_EQ(mode.mix(), ModeMix{});
+}
+
+TEST(AutoMode, CompressesForTheKernelsSakeNoLongerThanASecond) {
+  AutoMode mode({.level_max = 12, .processors = 2, .streams = 4});
+  const AutoMode::Sample sample{.seconds = 0.25, .queued = 0.8};
+  for (int i = 0; i < 3; ++i) {
+    mode.observe(sample);
+    ASSERT_EQ(mode.mix().light, 1) << i;
+  }
+  mode.observe(sample);
+  EXPECT_EQ(mode.mix(), ModeMix{});
+}
+
 TEST(AutoMode, IsNeverPlainOnASlowLink) {
   World world;
   world.link = 100 * kMega / 8;
