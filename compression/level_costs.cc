@@ -128,4 +128,18 @@ Result<LevelCosts> measure_level_costs(std::span<const std::span<const std::byte
   return std::move(measurement).finish();
 }
 
+void calibrate(std::span<LevelCost> costs, int level, double compress_s_per_byte,
+               double decompress_s_per_byte) {
+  const auto seen = std::find_if(costs.begin(), costs.end(),
+                                 [level](const LevelCost& cost) { return cost.level == level; });
+  if (seen == costs.end()) return;
+  const auto factor = [](double there, double here) { return here > 0 ? there / here : 1; };
+  const double compress = factor(compress_s_per_byte, seen->compress_s_per_byte);
+  const double decompress = factor(decompress_s_per_byte, seen->decompress_s_per_byte);
+  for (LevelCost& cost : costs) {
+    cost.compress_s_per_byte *= compress;
+    cost.decompress_s_per_byte *= decompress;
+  }
+}
+
 }  // namespace vhdxm::compression

@@ -38,4 +38,10 @@ Result<LevelCosts> measure_level_costs(std::span<const std::span<const std::byte
                                        Decompressor& decompressor, std::span<std::byte> packed,
                                        std::span<std::byte> unpacked);
 
+/// Scales what every level costs by what `level` was seen to cost elsewhere, in CPU seconds a byte:
+/// where other processors that share a core with this one were at work (level 1 took 1.6 times as
+/// long, docs/compression.md), or at another host. Nothing if it is not among `costs`.
+void calibrate(std::span<LevelCost> costs, int level, double compress_s_per_byte,
+               double decompress_s_per_byte);
+
 }  // namespace vhdxm::compression

@@ -60,25 +60,6 @@ ByteCosts split(double plain_cpu, const FlowMeasure& plain, double packed_cpu,
   return costs;
 }
 
-// Holds what the levels took here, one thread alone, against what one of them took in the flow,
-// where the host's other processors were at work as they are in a move (of two that share a core
-// each is slower by a half), and where the receiver unpacked.
-void calibrate(const FlowMeasure& packed, std::vector<LevelCost>& costs) {
-  const auto level = std::find_if(costs.begin(), costs.end(), [](const LevelCost& cost) {
-    return cost.level == kDefaultLevel;
-  });
-  if (level == costs.end() || packed.packed_bytes <= 0 || packed.raw_bytes <= 0) return;
-  const auto factor = [&](double measured_cpu_s, double alone_s_per_byte) {
-    return alone_s_per_byte > 0 ? measured_cpu_s / packed.raw_bytes / alone_s_per_byte : 1;
-  };
-  const double packing = factor(packed.compress_cpu_s, level->compress_s_per_byte);
-  const double unpacking = factor(packed.unpack_cpu_s, level->decompress_s_per_byte);
-  for (LevelCost& cost : costs) {
-    cost.compress_s_per_byte *= packing;
-    cost.decompress_s_per_byte *= unpacking;
-  }
-}
-
 }  // namespace
 
 struct Advisor::Impl {
@@ -197,7 +178,10 @@ void Advisor::Impl::apply(const LinkMeasure& link, Advice& advice,
   if (advice.link_measured && plain.seconds > 0) {
     all.link_bytes_per_s = plain.wire_bytes / plain.seconds;
   }
-  calibrate(packed, costs);
+  if (packed.packed_bytes <= 0 || packed.raw_bytes <= 0) return;
+  // There the hosts' processors were all at work, as they are in a move.
+  compression::calibrate(costs, kDefaultLevel, packed.compress_cpu_s / packed.raw_bytes,
+                         packed.unpack_cpu_s / packed.raw_bytes);
 }
 
 // `data_share`: of the payload, what is not zero. Zeros are read and cost nothing else.

@@ -100,7 +100,8 @@ class SecureSocket {
   /// wait for bytes, from now on. Both outlive this; null: nobody wants to know.
   void time_waits(WaitClock* writing, WaitClock* reading);
 
-  /// What the kernel was given and the peer's has not acknowledged: a system call.
+  /// Bytes that the kernel was given and the peer's has not acknowledged; 0 if it does not tell. A
+  /// system call.
   std::uint64_t queued_bytes();
   /// What `bytes`, given to write() as one buffer, are on the wire: TLS adds to each record.
   std::size_t wire_bytes(std::size_t bytes) const;

@@ -127,5 +127,24 @@ TEST_F(LevelCostsTest, TheModelTakesTheRows) {
   EXPECT_GE(model.position_max(), 1);
 }
 
+TEST(LevelCosts, AreCalibratedByWhatOneLevelCostElsewhere) {
+  std::vector<LevelCost> costs = {
+      {},
+      {.level = 1, .ratio = 0.4, .compress_s_per_byte = 2e-9, .decompress_s_per_byte = 1e-9},
+      {.level = 6, .ratio = 0.3, .compress_s_per_byte = 10e-9, .decompress_s_per_byte = 1.5e-9}};
+  calibrate(costs, 3, 1, 1);  // a level that was not measured says nothing
+  EXPECT_DOUBLE_EQ(costs[1].compress_s_per_byte, 2e-9);
+  calibrate(costs, 1, 3e-9, 0.5e-9);
+  EXPECT_EQ(costs[0].compress_s_per_byte, 0);
+  EXPECT_DOUBLE_EQ(costs[1].compress_s_per_byte, 3e-9);
+  EXPECT_DOUBLE_EQ(costs[1].decompress_s_per_byte, 0.5e-9);
+  EXPECT_DOUBLE_EQ(costs[2].compress_s_per_byte, 15e-9);
+  EXPECT_DOUBLE_EQ(costs[2].decompress_s_per_byte, 0.75e-9);
+  EXPECT_EQ(costs[2].ratio, 0.3);
+  costs[1].decompress_s_per_byte = 0;  // nothing of it was unpacked here
+  calibrate(costs, 1, 3e-9, 7e-9);
+  EXPECT_DOUBLE_EQ(costs[2].decompress_s_per_byte, 0.75e-9);
+}
+
 }  // namespace
 }  // namespace vhdxm::compression

@@ -103,6 +103,22 @@ TEST_P(SecureSocketTest, BringsMessagesOfAllLengthsWithoutWaitingForMore) {
   EXPECT_EQ(answered_, messages_.size());
 }
 
+TEST(SecureSocketQueue, IsWhatThePeersKernelHasNotTaken) {
+  asio::io_context context{1};
+  tcp::acceptor acceptor(context, tcp::endpoint(asio::ip::address_v4::loopback(), 0));
+  tcp::socket to(context);
+  to.connect(acceptor.local_endpoint());
+  const tcp::socket from = acceptor.accept();  // reads nothing
+  SecureSocket socket(std::move(to), "nobody");
+  EXPECT_EQ(socket.queued_bytes(), 0U);
+  socket.socket().non_blocking(true);
+  const std::vector<std::byte> bytes(64 * 1024);
+  boost::system::error_code error;
+  while (!error) (void)socket.socket().write_some(asio::buffer(bytes), error);
+  EXPECT_EQ(error, asio::error::would_block);
+  EXPECT_GT(socket.queued_bytes(), 0U);
+}
+
 INSTANTIATE_TEST_SUITE_P(All, SecureSocketTest, testing::Bool(),
                          [](const auto& instance) { return instance.param ? "Plaintext" : "Tls"; });
 
