@@ -35,8 +35,6 @@ constexpr double kWriteCost = 0.15e-9;
 // answer (docs/compression.md#advise-the-choice-before-it-runs).
 constexpr double kLatencySeconds = 0.07;
 constexpr double kLatencyConnections = 3;
-// Between two syncs of a disk that arrives (receive_job.cc).
-constexpr double kUnsyncedBytes = 256.0 * 1024 * 1024;
 constexpr double kEqual = 0.02;
 
 // Costs of a raw and of a wire byte, from two flows with different shares of both.
@@ -172,7 +170,7 @@ void Advisor::Impl::apply(const LinkMeasure& link, Advice& advice,
   all.latency_s = kLatencySeconds + kLatencyConnections * link.connect_s;
   if (link.receiver.write_bytes_per_second > 0) {
     all.destination_bytes_per_s = static_cast<double>(link.receiver.write_bytes_per_second);
-    all.unsynced_bytes = kUnsyncedBytes;
+    all.unsynced_bytes = static_cast<double>(kSyncEveryBytes);
   }
   advice.link_measured = plain.held_back > kLinkBound && plain.receiver_waiting > kLinkBound;
   if (advice.link_measured && plain.seconds > 0) {

@@ -8,6 +8,10 @@
 
 namespace vhdxm::transfer {
 
+/// A receiver makes a disk that arrives durable each time that so many bytes of payload were
+/// written: so far a power loss can throw a job back.
+inline constexpr std::uint64_t kSyncEveryBytes = 256 * 1024 * 1024;
+
 struct WriteMeasure {
   std::uint64_t bytes_per_second = 0;  ///< 0: could not be tried.
   std::uint64_t processor_ns_per_mib = 0;

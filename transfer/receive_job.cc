@@ -22,8 +22,6 @@
 namespace vhdxm::transfer {
 namespace {
 
-// How far a power loss can throw a job back (ARCHITECTURE: durable acks). Bytes of payload.
-constexpr std::uint64_t kSyncEveryBytes = 256 * vhdx::kMiB;
 constexpr std::uint32_t kExtentBytes = 1024 * 1024;
 constexpr std::uint16_t kStreamsMaxOfJob = 16;
 constexpr std::chrono::milliseconds kProgressInterval{250};

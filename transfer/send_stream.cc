@@ -213,12 +213,13 @@ SendStream::Work SendStream::work(WaitClock::TimePoint now) const {
   const WaitClock::TimePoint joined = joined_.load(std::memory_order_acquire);
   const WaitClock::TimePoint ended = ended_.load(std::memory_order_relaxed);
   if (joined == WaitClock::TimePoint{}) return {};
-  if (ended != WaitClock::TimePoint{}) now = ended;
+  const bool has_ended = ended != WaitClock::TimePoint{};
+  if (has_ended) now = ended;
   return {.up = now - joined,
           .held_back = writing_.total(now),
           .reading = reading_.total(now),
           .processor_ns = processor_ns_.load(std::memory_order_relaxed),
-          .queued_bytes = queued_bytes_.load(std::memory_order_relaxed)};
+          .queued_bytes = has_ended ? 0 : queued_bytes_.load(std::memory_order_relaxed)};
 }
 
 asio::awaitable<void> SendStream::write_paced(std::vector<asio::const_buffer> buffers) {

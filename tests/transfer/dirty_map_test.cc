@@ -143,7 +143,7 @@ class PlainMap {
   void set(std::size_t page, bool dirty) {
     if (dirty_[page] == dirty) return;
     dirty_[page] = dirty;
-    dirty ? ++count_ : --count_;
+    count_ = dirty ? count_ + 1 : count_ - 1;
   }
 
   const std::uint64_t disk_bytes_;
