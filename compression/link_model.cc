@@ -36,6 +36,8 @@ constexpr std::array<Limit, BusySeconds::kCount> kLimits = {
     Limit::kSourceDisk, Limit::kDestinationDisk, Limit::kStreams,
     Limit::kStreams,    Limit::kSenderCpu};
 
+static_assert(kLimits[BusySeconds::kDestination] == Limit::kDestinationDisk);
+
 BusySeconds busy_seconds(const LevelCost& cost, const Conditions& given) {
   const auto cpu = [&cost](const HostCost& host, double codec) {
     return host.s_per_raw_byte + cost.ratio * host.s_per_wire_byte + codec;

@@ -176,10 +176,12 @@ void Advisor::Impl::apply(const LinkMeasure& link, Advice& advice,
   if (advice.link_measured && plain.seconds > 0) {
     all.link_bytes_per_s = plain.wire_bytes / plain.seconds;
   }
-  if (packed.packed_bytes <= 0 || packed.raw_bytes <= 0) return;
-  // There the hosts' processors were all at work, as they are in a move.
-  compression::calibrate(costs, kDefaultLevel, packed.compress_cpu_s / packed.raw_bytes,
-                         packed.unpack_cpu_s / packed.raw_bytes);
+  if (packed.packed_bytes <= 0 || packed.sent_bytes <= 0) return;
+  // There the hosts' processors were all at work, if the link let them, as they are in a move. Each
+  // side by its own bytes: what came may still be what was sent plain.
+  const double packed_share = packed.sent_packed_bytes / packed.sent_bytes;
+  compression::calibrate(costs, kDefaultLevel, packed.compress_cpu_s / packed.sent_bytes,
+                         packed.unpack_cpu_s / packed.packed_bytes * packed_share);
 }
 
 // `data_share`: of the payload, what is not zero. Zeros are read and cost nothing else.

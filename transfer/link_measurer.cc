@@ -39,6 +39,8 @@ struct LinkMeasurer::Snapshot {
   Load load;
   SendStream::Work work;
   std::uint64_t compress_ns = 0;
+  std::uint64_t sent_packed_bytes = 0;
+  std::uint64_t sent_bytes = 0;
 };
 
 LinkMeasurer::LinkMeasurer(const SenderOptions& options, std::span<const std::byte> sample)
@@ -238,7 +240,10 @@ asio::awaitable<LinkMeasurer::Snapshot> LinkMeasurer::snapshot() {
   if (load_) out.load = *load_;
   const auto now = std::chrono::steady_clock::now();
   for (const auto& stream : streams_) out.work += stream->work(now);
-  out.compress_ns = mode_.totals().processor_ns;
+  const ModeControl::Totals totals = mode_.totals();
+  out.compress_ns = totals.processor_ns;
+  out.sent_packed_bytes = totals.packed_bytes;
+  out.sent_bytes = counters_.payload_done.load(std::memory_order_relaxed);
   co_return out;
 }
 
@@ -256,6 +261,8 @@ asio::awaitable<FlowMeasure> LinkMeasurer::flow(const ModeMix& mix) {
       .wire_bytes = since(last.load.wire_bytes, first.load.wire_bytes),
       .sender_cpu_s = since(last.work.processor_ns, first.work.processor_ns) / 1e9,
       .compress_cpu_s = since(last.compress_ns, first.compress_ns) / 1e9,
+      .sent_bytes = since(last.sent_bytes, first.sent_bytes),
+      .sent_packed_bytes = since(last.sent_packed_bytes, first.sent_packed_bytes),
       .receiver_cpu_s = since(last.load.processor_us, first.load.processor_us) / 1e6,
       .unpack_cpu_s = since(last.load.unpacking_us, first.load.unpacking_us) / 1e6,
       .packed_bytes = since(last.load.packed_bytes, first.load.packed_bytes),

@@ -24,13 +24,15 @@
 namespace vhdxm::transfer {
 
 /// What flowed for a while, and what it cost. Seconds of processor time are of all streams
-/// together.
+/// together. Over a slow link what the sender sent is more than what came, or something older.
 struct FlowMeasure {
   double seconds = 0;
   double raw_bytes = 0;   ///< Verified at the receiver.
   double wire_bytes = 0;  ///< That came out of the network there.
   double sender_cpu_s = 0;
-  double compress_cpu_s = 0;  ///< Of sender_cpu_s.
+  double compress_cpu_s = 0;     ///< Of sender_cpu_s.
+  double sent_bytes = 0;         ///< Raw, that the sender read, compressed and gave to the kernel.
+  double sent_packed_bytes = 0;  ///< Of sent_bytes: what it compressed.
   double receiver_cpu_s = 0;
   double unpack_cpu_s = 0;      ///< Of receiver_cpu_s.
   double packed_bytes = 0;      ///< Of raw_bytes: what came compressed.
